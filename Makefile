@@ -1,0 +1,52 @@
+# Every target works on a fresh clone; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+export PROFILE ?= embedded
+export PORT ?= 8000
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test check format bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# silero-vad declares torch, which its ONNX model does not need: hence --no-deps.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python's venv module is missing (Debian, Ubuntu: apt install python3-venv)"; exit 2; }
+	@echo "installing into $(VENV)"
+	@$(PIP) install -c constraints.txt -e '.[embedded,microphone]'
+	@$(PIP) install -c constraints.txt --no-deps silero-vad
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(PIP) install -c constraints.txt -e '.[embedded,microphone,dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## make .venv and install the service with its embedded models
+
+demo: install  ## speak a question to the service and hear its answer (demo/*.wav)
+	@$(BIN)/python scripts/demo.py
+
+serve: install  ## run the service: PROFILE=embedded PORT=8000 make serve
+	@exec $(BIN)/speech-to-speech serve
+
+test: $(VENV)/.installed-dev  ## run all tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev  ## formatting, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## format the code and fix what lint can fix
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-dev  ## measure latency, capacity, memory and start-up time
+	@$(BIN)/python -m benchmarks
+
+clean:  ## remove the virtual environment, the demo's files and all caches
+	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,235 @@
+"""The endpoint: models loaded once, and a session for every connection."""
+
+import gc
+import hmac
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+import anyio
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from speech_to_speech.errors import (
+    BadMessage,
+    InternalError,
+    MessageTooBig,
+    NotReady,
+    OriginRefused,
+    ServiceFull,
+    ServiceStopping,
+    SpeechToSpeechError,
+    Unauthorized,
+)
+from speech_to_speech.events import Event
+from speech_to_speech.metrics import Metrics
+from speech_to_speech.pipeline import Pipeline
+from speech_to_speech.session import ClientGone, Session
+from speech_to_speech.settings import Settings
+from speech_to_speech.wire.streaming import (
+    DONE,
+    StreamOptions,
+    close_of,
+    decode_message,
+    decode_query,
+    encode_event,
+    error_event,
+)
+
+logger = logging.getLogger(__name__)
+
+CHECK_S = 0.25  # between two looks at the sessions' limits
+CLOSE_S = 1.0  # for a close frame to be taken
+
+State = Literal["loading", "ready", "failed", "stopping"]
+
+
+class WebSocketClient:
+    """A session's way back over a websocket. Without `events`, only audio is sent."""
+
+    def __init__(self, websocket: WebSocket, *, events: bool) -> None:
+        self.sending_since: float | None = None
+        self._websocket = websocket
+        self._events = events
+
+    async def send_audio(self, pcm: bytes) -> None:
+        await self._send({"type": "websocket.send", "bytes": pcm})
+
+    async def send_done(self) -> None:
+        await self._send({"type": "websocket.send", "bytes": DONE})
+
+    async def send_event(self, event: Event) -> None:
+        if self._events:
+            await self._send({"type": "websocket.send", "text": encode_event(event)})
+
+    async def _send(self, message: dict[str, object]) -> None:
+        self.sending_since = time.monotonic()
+        try:
+            await self._websocket.send(message)
+        except (WebSocketDisconnect, RuntimeError) as error:  # RuntimeError: a close was sent before
+            raise ClientGone from error
+        finally:
+            self.sending_since = None
+
+
+class EndpointHandler:
+    """Everything that the connections of a process share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.pipeline = Pipeline(settings, self.metrics)
+        self.state: State = "loading"
+        self.error: Exception | None = None
+        self.sessions: set[Session] = set()
+
+    async def run(self) -> None:
+        """Load the models, then look after the sessions until cancelled. A failed load is kept in `error`."""
+        try:
+            await self._load()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.pipeline.vad.run)
+                tasks.start_soon(self._check_sessions)
+        except Exception as error:
+            self.state, self.error = "failed", error
+            logger.error("loading failed: %s", error, exc_info=not isinstance(error, SpeechToSpeechError))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.pipeline.close()
+
+    async def _load(self) -> None:
+        started = time.monotonic()
+        await self.pipeline.load()
+        gc.collect()
+        gc.freeze()  # the models stay: the collector need not look at them again
+        self.state = "ready"
+        logger.info("ready after %.2f s, profile %s", time.monotonic() - started, self.settings.profile)
+
+    async def _check_sessions(self) -> None:
+        while True:
+            await anyio.sleep(CHECK_S)
+            now = time.monotonic()
+            for session in list(self.sessions):
+                session.check(now)
+
+    def health(self) -> tuple[int, dict[str, object]]:
+        """An HTTP status for `GET /health`, and what it says: 200 only if every model is loaded, warm and not stuck."""
+        stuck = [stage for stage, worker in self.pipeline.workers.items() if not worker.healthy]
+        ok = self.state == "ready" and not stuck
+        return 200 if ok else 503, {
+            "status": "stuck" if self.state == "ready" and stuck else self.state,
+            "loading": sorted(self.pipeline.loading),
+            "stuck": stuck,
+            "error": str(self.error) if self.error else None,
+            "profile": self.settings.profile,
+            "sessions": len(self.sessions),
+        }
+
+    def admit(self, headers: Mapping[str, str], query: list[tuple[str, str]]) -> StreamOptions:
+        """What a handshake asks for.
+
+        Raises:
+            HandshakeRefused: it is not let in.
+        """
+        self._check_origin(headers)
+        self._check_token(headers)
+        options = decode_query(query)
+        if self.state != "ready":
+            raise NotReady(f"the service is {self.state}; try again later")
+        return options
+
+    def _check_token(self, headers: Mapping[str, str]) -> None:
+        token = self.settings.api_token
+        if token is None:
+            return
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        for given in (headers.get("x-api-key", ""), bearer):
+            if hmac.compare_digest(given.encode(), token.encode()):
+                return
+        raise Unauthorized("the token is wrong or missing; send it as X-API-Key or Authorization: Bearer")
+
+    def _check_origin(self, headers: Mapping[str, str]) -> None:
+        origin, allowed = headers.get("origin"), self.settings.allowed_origins
+        if origin is None or "*" in allowed or origin in allowed or urlsplit(origin).netloc == headers.get("host"):
+            return
+        raise OriginRefused(f"pages of {origin} may not connect; --allowed_origins names those that may")
+
+    async def process_streaming_data(self, websocket: WebSocket, options: StreamOptions) -> None:
+        """Hold the conversation of one accepted websocket, to its end."""
+        client = WebSocketClient(websocket, events=options.events)
+        if len(self.sessions) >= self.settings.max_sessions:
+            await self._close(websocket, client, ServiceFull(f"all {self.settings.max_sessions} places are taken"))
+            return
+        session = Session(uuid.uuid4().hex[:12], self.pipeline, self.metrics, client, options)
+        self.sessions.add(session)
+        self.metrics.sessions.set(len(self.sessions))
+        logger.info("session=%s started events=%s paced=%s", session.session_id, options.events, options.paced)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._read, websocket, session)
+                await session.run()
+                tasks.cancel_scope.cancel()
+        except* Exception:
+            logger.exception("session=%s failed by a defect", session.session_id)
+            session.error = InternalError("the service failed; its log has the trace")
+        finally:
+            self.sessions.discard(session)
+            self.metrics.sessions.set(len(self.sessions))
+            reason = session.error.code if session.error else "client_left"
+            self.metrics.sessions_ended.labels(reason).inc()
+            logger.info("session=%s ended reason=%s", session.session_id, reason)
+        if session.error is not None:
+            await self._close(websocket, client, session.error)
+
+    async def _read(self, websocket: WebSocket, session: Session) -> None:
+        """Pass the client's messages to the session, and end it with the connection."""
+        try:
+            while True:
+                message = await websocket.receive()
+                if message["type"] == "websocket.disconnect":
+                    session.end()
+                    return
+                await self._receive(message, session)
+        except ClientGone:
+            session.end()
+        except SpeechToSpeechError as error:
+            session.end(error)
+
+    async def _receive(self, message: Mapping[str, object], session: Session) -> None:
+        content = message.get("bytes") or message.get("text") or b""
+        if isinstance(content, bytes | str) and len(content) > self.settings.max_message_bytes:
+            raise MessageTooBig(f"messages may have {self.settings.max_message_bytes} bytes, this one has {len(content)}")
+        try:
+            audio = decode_message(message)
+        except BadMessage as error:
+            await session.receive_bad(error)
+        else:
+            await session.receive(audio)
+
+    async def _close(self, websocket: WebSocket, client: WebSocketClient, error: SpeechToSpeechError) -> None:
+        """Say why, then close; a client that takes neither is not waited for."""
+        code, reason = close_of(error)
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            try:
+                if websocket.application_state is WebSocketState.CONNECTED:
+                    await client.send_event(error_event(error))
+                    await websocket.close(code, reason)
+            except (ClientGone, RuntimeError, WebSocketDisconnect):
+                logger.debug("the client left before it was told %s", error.code)
+
+    async def drain(self) -> None:
+        """Take no new sessions, let turns in flight finish for up to `drain_timeout_s`, close what is left with 1012."""
+        self.state = "stopping"
+        with anyio.move_on_after(self.settings.drain_timeout_s):
+            while self.sessions:
+                for session in list(self.sessions):
+                    if not session.taking_turn:
+                        session.end(ServiceStopping("the service is being restarted"))
+                await anyio.sleep(0.05)
+        for session in list(self.sessions):
+            session.end(ServiceStopping("the service is being restarted"))
+        with anyio.move_on_after(2 * CLOSE_S):
+            while self.sessions:
+                await anyio.sleep(0.05)

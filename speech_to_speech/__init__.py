@@ -1,0 +1,1 @@
+"""Speech to speech: a person speaks and hears a spoken answer."""

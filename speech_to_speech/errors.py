@@ -1,0 +1,195 @@
+"""Everything that can go wrong, as types.
+
+An error has a `code` for programs and a message for people. The wire's mapping is read off the class in one place,
+`wire/streaming.py`: an error with a `close_code` ends the connection, any other is an event and the conversation goes on.
+"""
+
+from typing import ClassVar
+
+
+class SpeechToSpeechError(Exception):
+    """Base of all errors that this project raises on purpose."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+    close_code: ClassVar[int | None] = None
+    stage: str | None = None
+
+
+class SettingsError(SpeechToSpeechError):
+    """A setting is unknown, of the wrong type or out of range; the message names what is allowed."""
+
+    code = "bad_settings"
+
+
+class BackendMissing(SettingsError):
+    """The backend's packages are not installed; the message has the command that installs them."""
+
+    code = "backend_missing"
+
+
+# A stage failed: the turn ends, the conversation goes on.
+
+
+class StageError(SpeechToSpeechError):
+    """A model did not do its part of a turn."""
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(f"{stage}: {message}")
+        self.stage = stage
+        self.message = message
+
+    def __reduce__(self) -> tuple[type["StageError"], tuple[str, str]]:
+        return type(self), (self.stage or "", self.message)
+
+
+class StageFailed(StageError):
+    """The model raised, or gave nothing where something was due."""
+
+    code = "stage_failed"
+
+
+class StageTimeout(StageError):
+    """The model did not answer by its deadline."""
+
+    code = "stage_timeout"
+    retryable = True
+
+
+class StageBusy(StageError):
+    """More requests wait for the model than it can take."""
+
+    code = "stage_busy"
+    retryable = True
+
+
+class WorkerDied(StageError):
+    """The model's process ended; it is being restarted."""
+
+    code = "worker_died"
+    retryable = True
+
+
+class WorkerHung(StageError):
+    """The model's thread is stuck in a call and takes no more requests until that returns."""
+
+    code = "worker_hung"
+
+
+class ReplyTooLong(SpeechToSpeechError):
+    """The reply reached `max_reply_s` and was cut there."""
+
+    code = "reply_too_long"
+
+
+# The client sent what it should not have. Each is an event first, and ends the connection if it goes on.
+
+
+class BadMessage(SpeechToSpeechError):
+    """A message that is not audio."""
+
+
+class TextNotAudio(BadMessage):
+    """A text message came where only audio is expected."""
+
+    code = "text_not_audio"
+    close_code = 1003
+
+
+class OddAudio(BadMessage):
+    """An audio message has an odd number of bytes, so it is not int16 PCM."""
+
+    code = "odd_audio"
+    close_code = 1007
+
+
+# The session ends.
+
+
+class MessageTooBig(SpeechToSpeechError):
+    """A message is longer than `max_message_bytes`."""
+
+    code = "message_too_big"
+    close_code = 1009
+
+
+class ServiceFull(SpeechToSpeechError):
+    """As many conversations as `max_sessions` allows are open; try again later."""
+
+    code = "service_full"
+    retryable = True
+    close_code = 1013
+
+
+class ServiceStopping(SpeechToSpeechError):
+    """The service shuts down; a restarted one will take the next conversation."""
+
+    code = "service_stopping"
+    retryable = True
+    close_code = 1012
+
+
+class SessionIdle(SpeechToSpeechError):
+    """Nothing came from the client for `idle_timeout_s`."""
+
+    code = "session_idle"
+    close_code = 1008
+
+
+class SessionTooLong(SpeechToSpeechError):
+    """The session reached `session_timeout_s`."""
+
+    code = "session_too_long"
+    close_code = 1008
+
+
+class ClientTooSlow(SpeechToSpeechError):
+    """The client does not read what it is sent: a message could not be delivered within `send_timeout_s`."""
+
+    code = "client_too_slow"
+    close_code = 1008
+
+
+class InternalError(SpeechToSpeechError):
+    """A defect of the service itself; its log has the trace."""
+
+    code = "internal"
+    close_code = 1011
+
+
+# The handshake is refused: these travel as an HTTP status.
+
+
+class HandshakeRefused(SpeechToSpeechError):
+    """The connection is refused before any audio is read."""
+
+    status: ClassVar[int] = 400
+
+
+class BadQuery(HandshakeRefused):
+    """An unknown query parameter or value."""
+
+    code = "bad_query"
+    status = 400
+
+
+class Unauthorized(HandshakeRefused):
+    """The token is wrong or missing."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class OriginRefused(HandshakeRefused):
+    """A browser page of an origin that is not allowed."""
+
+    code = "origin_refused"
+    status = 403
+
+
+class NotReady(HandshakeRefused):
+    """The models are still loading, or the service is stopping."""
+
+    code = "not_ready"
+    retryable = True
+    status = 503

@@ -1,0 +1,121 @@
+"""Every value that travels on an arrow of the pipeline, in path order.
+
+    microphone -> VAD -> STT -> LLM -> TTS -> playout -> speaker
+
+Audio is int16 little-endian mono PCM in ``bytes``, at ``SAMPLE_RATE_HZ`` unless a field says otherwise.
+"""
+
+from dataclasses import dataclass
+
+SAMPLE_RATE_HZ = 16_000
+BYTES_PER_SAMPLE = 2
+
+
+def pcm_ms(pcm_bytes: int, sample_rate_hz: int = SAMPLE_RATE_HZ) -> float:
+    """How many milliseconds of audio `pcm_bytes` bytes are."""
+    return pcm_bytes * 1000 / (BYTES_PER_SAMPLE * sample_rate_hz)
+
+
+def pcm_bytes(duration_ms: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> int:
+    """How many bytes `duration_ms` milliseconds of audio are: whole samples only."""
+    return BYTES_PER_SAMPLE * round(duration_ms * sample_rate_hz / 1000)
+
+
+# From the VAD. Positions count the session's audio from its start.
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """Speech began at `audio_ms`."""
+
+    audio_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechDiscarded:
+    """What began was too short to be an utterance: nothing follows."""
+
+    audio_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechSplit:
+    """The utterance is longer than one STT request may be: here is the part so far, more follows."""
+
+    pcm: bytes
+    audio_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """The endpoint: the utterance is complete, and `pcm` is its last (mostly its only) part.
+
+    `audio_ms` is where speech ended, `silence_ms` how much silence the decision has waited for after it,
+    `speech_ms` the length of the whole utterance, all its parts and its trailing silence included.
+    """
+
+    pcm: bytes
+    audio_ms: float
+    silence_ms: float
+    speech_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class VadFailed:
+    """The VAD could not judge this session's audio; it starts afresh."""
+
+    error: Exception
+
+
+VadEvent = SpeechStarted | SpeechDiscarded | SpeechSplit | SpeechStopped | VadFailed
+
+
+# Requests to the models, and what they give.
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """Audio to transcribe. `language` is an ISO 639-1 code."""
+
+    pcm: bytes
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was heard; an empty `text` means no words."""
+
+    text: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One entry of a chat; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat whose last message wants an answer. The answer comes as text deltas (`str`)."""
+
+    messages: tuple[Message, ...]
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakRequest:
+    """One speakable piece of text."""
+
+    text: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """Some speech, in the sample rate of the model that made it."""
+
+    pcm: bytes
+    sample_rate_hz: int

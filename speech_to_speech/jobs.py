@@ -1,0 +1,67 @@
+"""What a model sees of the world: a batch of jobs, in a thread or a process of its own.
+
+This module and `frames`, `errors`, `registry` are all that a worker process imports of this package, so it stays free
+of anything but the standard library.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar
+
+WorkerKind = Literal["thread", "process"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Job(Protocol[In, Out]):
+    """One request, and the way back for its outputs. Jobs of one batch belong to different conversations."""
+
+    @property
+    def request(self) -> In: ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Nobody waits for this job any more. Look at it between two steps (a token, a chunk) and leave the job out."""
+
+    def emit(self, output: Out) -> None:
+        """Send one output on its way: a transcript, a text delta, a chunk of audio."""
+
+    def fail(self, error: Exception) -> None:
+        """End this job with an error; the others of the batch go on."""
+
+
+class Model(Protocol[In, Out]):
+    """A model that is loaded once and shared by all conversations.
+
+    It owns no queue, thread or session. All its methods are called on one thread, the one that `load` ran on.
+    """
+
+    worker: ClassVar[WorkerKind]
+    """`thread` if its calls release the interpreter lock; `process` if they hold it, or crash, leak or hang."""
+    batch_limit: ClassVar[int]
+    """How many jobs `run` takes at most."""
+
+    def load(self) -> None:
+        """Import what is heavy and read the weights."""
+
+    def warm_up(self) -> None:
+        """Run once over what will come, so that the first request is as fast as the others."""
+
+    def run(self, jobs: Sequence[Job[In, Out]], /) -> None:
+        """Do a batch of jobs. A job without a failure is complete when this returns."""
+
+
+class ListJob(Generic[In, Out]):
+    """A job that keeps its outputs in a list: for warm-up."""
+
+    cancelled = False
+
+    def __init__(self, request: In) -> None:
+        self.request = request
+        self.outputs: list[Out] = []
+
+    def emit(self, output: Out) -> None:
+        self.outputs.append(output)
+
+    def fail(self, error: Exception) -> None:
+        raise error

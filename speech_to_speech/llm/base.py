@@ -1,0 +1,10 @@
+"""What a language model backend is."""
+
+from typing import Protocol
+
+from speech_to_speech.frames import ChatRequest
+from speech_to_speech.jobs import Model
+
+
+class LanguageModel(Model[ChatRequest, str], Protocol):
+    """Emits the answer of each job as text deltas, each as soon as it is there."""

@@ -1,0 +1,67 @@
+"""Text deltas become pieces to speak: the first clause as soon as it is there, then whole sentences.
+
+Sentence ends are found by sentence-stream, which was made for token streams and knows the six languages' marks.
+"""
+
+import re
+
+from sentence_stream import SentenceBoundaryDetector
+
+LONGEST = 300  # characters; a longer piece without a sentence's end is cut at a space
+SHORTEST_CLAUSE = 8  # characters; CJK ones say more and count three
+
+CLAUSE_END = re.compile(r"[,;:—–](?=\s)|[，、；：]")
+CJK = re.compile(r"[぀-ヿ㐀-鿿가-힯]")
+# sentence-stream splits only before letters, but a sentence may open with a mark, as in "Sí. ¿Por qué?".
+OPENING = re.compile(r"(?<=[.!?…])\s+(?=[¿¡«“\"(‘]+\s?\w)")
+WORD = re.compile(r"\w")
+
+
+class SpeakableChunks:
+    """Cuts one reply's stream of deltas."""
+
+    def __init__(self) -> None:
+        self._sentences = SentenceBoundaryDetector()
+        self._spoken = False
+
+    def push(self, delta: str) -> list[str]:
+        """The pieces that `delta` completes."""
+        pieces = self._add(delta)
+        if not pieces and not self._spoken:
+            pieces = self._first_clause()
+        while len(self._sentences.remaining_text) > LONGEST:
+            pieces += self._cut(self._end_of_longest())
+        return self._only_words(pieces)
+
+    def finish(self) -> list[str]:
+        """What is left at the end of the reply."""
+        return self._only_words([self._sentences.finish()])
+
+    def _add(self, delta: str) -> list[str]:
+        # A blank line is a boundary for the detector.
+        self._sentences.remaining_text = OPENING.sub("\n\n", self._sentences.remaining_text + delta)
+        return list(self._sentences.add_chunk(""))
+
+    def _first_clause(self) -> list[str]:
+        text = self._sentences.remaining_text
+        for end in CLAUSE_END.finditer(text):
+            clause = text[: end.end()]
+            if len(clause) + 2 * len(CJK.findall(clause)) >= SHORTEST_CLAUSE:
+                return self._cut(end.end())
+        return []
+
+    def _end_of_longest(self) -> int:
+        head = self._sentences.remaining_text[:LONGEST]
+        ends = [end.end() for end in CLAUSE_END.finditer(head)] or [head.rfind(" ") + 1]
+        return ends[-1] or LONGEST
+
+    def _cut(self, end: int) -> list[str]:
+        text = self._sentences.current_sentence + self._sentences.remaining_text[:end]
+        self._sentences.current_sentence = ""
+        self._sentences.remaining_text = self._sentences.remaining_text[end:].lstrip()
+        return [text.strip()]
+
+    def _only_words(self, pieces: list[str]) -> list[str]:
+        pieces = [piece for piece in pieces if WORD.search(piece)]
+        self._spoken = self._spoken or bool(pieces)
+        return pieces

@@ -1,0 +1,113 @@
+"""Which backends there are. A backend is one file and one line of `BACKENDS`.
+
+A backend of the user's own is a class in a module that the setting `models` names:
+
+    @register_model("stt", "my_model")
+    class MyModel: ...
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from speech_to_speech.errors import BackendMissing, SettingsError
+
+STAGES = ("vad", "stt", "llm", "tts")
+
+EMBEDDED = "pip install 'speech-to-speech-service[embedded]'"
+SILERO = "pip install --no-deps silero-vad"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A model that can be chosen by name: its class as `module:Class`, the packages it imports, how they are installed."""
+
+    stage: str
+    name: str
+    target: str
+    needs: tuple[str, ...] = ()
+    install: str = ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The packages it needs that are not installed; none of them is imported to find out."""
+        return tuple(package for package in self.needs if importlib.util.find_spec(package) is None)
+
+    def model_class(self) -> Any:
+        """The backend's class.
+
+        Raises:
+            BackendMissing: its packages are not installed.
+        """
+        if self.missing:
+            raise BackendMissing(f"{self.stage} {self.name} needs {', '.join(self.missing)}: {self.install}")
+        return import_target(self.target)
+
+
+BACKENDS: dict[tuple[str, str], Backend] = {
+    (backend.stage, backend.name): backend
+    for backend in (
+        Backend("vad", "silero", "speech_to_speech.vad.silero:SileroVad", ("silero_vad",), SILERO),
+        Backend("stt", "pocketsphinx", "speech_to_speech.stt.pocketsphinx:PocketSphinx", ("pocketsphinx",), EMBEDDED),
+        Backend("stt", "loadtest", "speech_to_speech.stt.loadtest:LoadtestStt"),
+        Backend("llm", "eliza", "speech_to_speech.llm.eliza:Eliza", ("nltk",), EMBEDDED),
+        Backend("llm", "loadtest", "speech_to_speech.llm.loadtest:LoadtestLlm"),
+        Backend("tts", "espeak", "speech_to_speech.tts.espeak:ESpeak", ("espeakng_loader",), EMBEDDED),
+        Backend("tts", "loadtest", "speech_to_speech.tts.loadtest:LoadtestTts"),
+    )
+}
+
+Class = TypeVar("Class", bound=type)
+
+
+def register_model(stage: str, name: str) -> Callable[[Class], Class]:
+    """Make the decorated class a backend of `stage` (stt, llm, tts or vad), to be chosen by `name`."""
+    if stage not in STAGES:
+        raise SettingsError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
+
+    def register(model: Class) -> Class:
+        BACKENDS[stage, name] = Backend(stage, name, f"{model.__module__}:{model.__qualname__}")
+        return model
+
+    return register
+
+
+def import_models(modules: Iterable[str]) -> None:
+    """Import the user's modules, from the working directory too, so that their backends register.
+
+    Raises:
+        SettingsError: a module can't be imported.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise SettingsError(f"models: can't import {module!r}: {error}") from error
+
+
+def names(stage: str) -> list[str]:
+    return sorted(name for of_stage, name in BACKENDS if of_stage == stage)
+
+
+def find(stage: str, name: str) -> Backend:
+    """The backend of that name.
+
+    Raises:
+        SettingsError: there is none; the message names those there are.
+    """
+    try:
+        return BACKENDS[stage, name]
+    except KeyError:
+        raise SettingsError(f"{stage}: unknown backend {name!r}; there are {', '.join(names(stage))}") from None
+
+
+def import_target(target: str) -> Any:
+    """The object that `module:name` means."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

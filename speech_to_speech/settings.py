@@ -1,0 +1,218 @@
+"""The settings of a service, parsed once, strict and frozen.
+
+Where a value comes from, the first that has it: the command line (or the one `.json` file that replaces it), the environment
+(`S2S_<NAME>`; `PROFILE`, `HOST` and `PORT` also without the prefix), the profile, the default.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import annotated_types
+import pydantic
+
+from speech_to_speech.errors import SettingsError
+from speech_to_speech.jobs import WorkerKind
+from speech_to_speech.profiles import PROFILES
+from speech_to_speech.registry import STAGES, find, import_models
+from speech_to_speech.vad.endpointing import EndpointOptions
+
+ENV_PREFIX = "S2S_"
+ENV_PLAIN = ("profile", "host", "port")
+TOKEN_VARIABLE = "S2S_API_TOKEN"  # only here: a flag would show in process lists
+
+Positive = Annotated[float, annotated_types.Gt(0), annotated_types.Le(1e9)]
+NotNegative = Annotated[float, annotated_types.Ge(0), annotated_types.Le(1e9)]
+Count = Annotated[int, annotated_types.Ge(1)]
+Language = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z]{2,3}$")]
+Words = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: v.split(",") if isinstance(v, str) else v)]
+
+
+def setting(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings but the options of the backends themselves, which are in `options`, by stage."""
+
+    profile: str = setting("embedded", f"a named set of defaults: {', '.join(PROFILES)}")
+    host: str = setting("127.0.0.1", "the address to listen on")
+    port: Annotated[int, annotated_types.Interval(ge=0, le=65535)] = setting(8000, "the port; 0 takes a free one")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "how much is logged")
+    allowed_origins: Words = setting((), "origins of browser pages that may connect, comma-separated; * allows all")
+    models: Words = setting((), "modules that register backends of your own, comma-separated")
+
+    vad: str = setting("silero", "voice activity detection backend")
+    stt: str = setting("pocketsphinx", "speech to text backend")
+    llm: str = setting("eliza", "language model backend")
+    tts: str = setting("espeak", "text to speech backend")
+    language: Language = setting("en", "the language spoken, as ISO 639-1 code")
+    chat_size: Count = setting(2, "exchanges that the language model is shown")
+    init_chat_prompt: str = setting("You are a helpful voice assistant. Answer in one or two sentences.", "system prompt")
+
+    thresh: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = setting(0.3, "probability that counts as speech")
+    min_silence_ms: Positive = setting(250.0, "the endpoint wait: silence that ends an utterance")
+    min_speech_ms: NotNegative = setting(500.0, "shorter utterances are discarded (counted with their silence)")
+    max_speech_ms: Annotated[float, annotated_types.Ge(1000)] = setting(30_000.0, "longer utterances are split for STT")
+    max_utterance_s: Positive = setting(600.0, "an utterance this long ends, whatever comes")
+    speech_pad_ms: NotNegative = setting(500.0, "audio before the first speech that belongs to it")
+
+    vad_timeout_s: Positive = setting(5.0, "deadline of a VAD batch")
+    stt_timeout_s: Positive = setting(20.0, "deadline of a transcript")
+    llm_timeout_s: Positive = setting(20.0, "deadline of each token")
+    tts_timeout_s: Positive = setting(20.0, "deadline of each piece of audio")
+    stt_worker: WorkerKind | None = setting(None, "thread or process, instead of the backend's own choice")
+    llm_worker: WorkerKind | None = setting(None, "the same for the language model")
+    tts_worker: WorkerKind | None = setting(None, "the same for text to speech")
+    stt_batch_limit: Count | None = setting(None, "requests in one call, instead of the backend's own limit")
+    llm_batch_limit: Count | None = setting(None, "the same for the language model")
+    tts_batch_limit: Count | None = setting(None, "the same for text to speech")
+
+    lead_ms: NotNegative = setting(120.0, "how far the audio sent may be ahead of real time; at least two blocks")
+    client_buffer_ms: NotNegative = setting(100.0, "playback delay of clients that DONE waits for, beside one block")
+
+    max_sessions: Count = setting(256, "open conversations; further ones are closed with 1013")
+    max_message_bytes: Annotated[int, annotated_types.Ge(4096)] = setting(262_144, "a longer message closes with 1009")
+    bad_message_limit: Count = setting(3, "so many messages that are not audio end the session")
+    idle_timeout_s: Positive = setting(120.0, "a session in which nothing comes from the client ends")
+    session_timeout_s: Positive = setting(3600.0, "a session ends after this time")
+    max_reply_s: Positive = setting(120.0, "a longer reply is cut there")
+    send_timeout_s: Positive = setting(10.0, "a client that does not take a message in this time is disconnected")
+    drain_timeout_s: Positive = setting(20.0, "how long replies in flight may go on when the service is stopped")
+
+    options: Mapping[str, Any] = field(default_factory=dict, metadata={"internal": True})
+    api_token: str | None = field(default=None, repr=False, metadata={"internal": True})
+
+    @property
+    def endpointing(self) -> EndpointOptions:
+        return EndpointOptions(
+            **{name.name: getattr(self, name.name) for name in dataclasses.fields(EndpointOptions)}
+        )
+
+
+NAMES = tuple(f.name for f in dataclasses.fields(Settings) if not f.metadata.get("internal"))
+
+
+def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings for a command line and an environment (that of the process by default).
+
+    Raises:
+        SettingsError: one line that names what is wrong and what is allowed.
+    """
+    environment = os.environ if environment is None else environment
+    given: dict[str, Any] = _from_environment(environment)
+    if len(arguments) == 1 and arguments[0].endswith(".json"):
+        given |= _from_json(Path(arguments[0]))
+        flags = {}
+    else:
+        flags = _parse(arguments)
+    given |= flags
+    profile = given.get("profile", Settings.profile)
+    if profile not in PROFILES:
+        raise SettingsError(f"profile: unknown profile {profile!r}; there are {', '.join(PROFILES)}")
+    values = PROFILES[profile] | given
+    import_models(_validate("models", Words, values.get("models", ())))
+    option_types = {stage: _options_type(stage, str(values.get(stage, getattr(Settings, stage)))) for stage in STAGES}
+    allowed = {name: None for name in NAMES}
+    for options_type in option_types.values():
+        allowed |= {f.name: None for f in dataclasses.fields(options_type)}
+    for name in values:
+        if name not in allowed:
+            raise SettingsError(_unknown(name, list(allowed)))
+    chosen = {name: value for name, value in values.items() if name in NAMES}
+    settings: Settings = _construct(Settings, chosen)
+    options = {
+        stage: _construct(options_type, {f.name: values[f.name] for f in dataclasses.fields(options_type) if f.name in values})
+        for stage, options_type in option_types.items()
+    }
+    return dataclasses.replace(settings, options=options, api_token=environment.get(TOKEN_VARIABLE) or None)
+
+
+def describe(settings: Settings) -> str:
+    """A help text: every setting of the service and of the chosen backends, with its default."""
+    lines = []
+    for f in dataclasses.fields(Settings):
+        if not f.metadata.get("internal"):
+            lines.append(f"  --{f.name:<20} {f.metadata['help']} (default: {_shown(f.default)})")
+    for stage in STAGES:
+        options = settings.options[stage]
+        lines += [
+            f"  --{f.name:<20} {stage} {getattr(settings, stage)}: {f.metadata.get('help', '')} (default: {_shown(f.default)})"
+            for f in dataclasses.fields(options)
+        ]
+    return "\n".join(lines)
+
+
+def _shown(default: object) -> str:
+    return "none" if default is None or default == () else str(default)
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    given: dict[str, Any] = {name: environment[name.upper()] for name in ENV_PLAIN if environment.get(name.upper())}
+    for variable, value in environment.items():
+        if variable.startswith(ENV_PREFIX) and variable != TOKEN_VARIABLE:
+            given[variable.removeprefix(ENV_PREFIX).lower()] = value
+    return given
+
+
+def _from_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"can't read settings from {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: a JSON object of settings is expected")
+    return values
+
+
+def _parse(arguments: Sequence[str]) -> dict[str, str]:
+    """`--name value` and `--name=value`, as strings; which names there are is known only when the backends are."""
+    values = {}
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--"):
+            raise SettingsError(f"unexpected argument {argument!r}; settings are given as --name value")
+        if not equals:
+            if not waiting:
+                raise SettingsError(f"--{name} needs a value")
+            value = waiting.pop(0)
+        values[name.replace("-", "_")] = value
+    return values
+
+
+def _options_type(stage: str, name: str) -> type:
+    options: type = find(stage, name).model_class().Options
+    return options
+
+
+def _construct(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass from values that may be strings; the types of its fields say what they become."""
+    types = typing.get_type_hints(kind, include_extras=True)
+    validated = {name: _validate(name, types[name], value) for name, value in values.items()}
+    try:
+        return kind(**validated)
+    except ValueError as error:  # of a backend's options, which check their own ranges
+        raise SettingsError(str(error)) from error
+
+
+def _validate(name: str, kind: Any, value: Any) -> Any:
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(value)
+    except pydantic.ValidationError as error:
+        problems = " or ".join(dict.fromkeys(problem["msg"].lower() for problem in error.errors()))
+        raise SettingsError(f"{name}: {problems}, not {value!r}") from None
+
+
+def _unknown(name: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, 1)
+    hint = f" (did you mean --{close[0]}?)" if close else ""
+    return f"unknown option --{name}{hint}; there are {', '.join('--' + name for name in sorted(allowed))}"

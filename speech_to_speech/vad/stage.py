@@ -1,0 +1,188 @@
+"""The windows of all sessions through one VAD, as one batch."""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+
+from speech_to_speech.errors import SpeechToSpeechError
+from speech_to_speech.frames import VadEvent, VadFailed, pcm_ms
+from speech_to_speech.vad.base import WINDOW_BYTES, VadRequest, VadResult
+from speech_to_speech.vad.endpointing import Endpointer, EndpointOptions
+from speech_to_speech.workers import Worker
+
+logger = logging.getLogger(__name__)
+
+BATCH_LIMIT = 256
+PAUSE_PER_SESSION_S = 0.00005
+LONGEST_PAUSE_S = 0.008
+RETRY_S = 0.1
+BACKLOG_BYTES = 4 * 32_000  # of one session, unjudged: from there on its reader waits
+
+
+class VadStream:
+    """One session's audio on its way through the VAD.
+
+    `on_event` is called on the event loop and must not block.
+    """
+
+    def __init__(self, stage: "VadStage", options: EndpointOptions, on_event: Callable[[VadEvent], None]) -> None:
+        self._stage = stage
+        self._on_event = on_event
+        self._endpointer = Endpointer(options)
+        self._buffer = bytearray()
+        self._received_bytes = 0
+        self._queued = False
+        self._paused = False
+        self._closed = False
+        self._generation = 0
+        self._drained = anyio.Event()
+        self._state: object = None
+
+    @property
+    def received_ms(self) -> float:
+        """How much audio came in so far, listened to or not."""
+        return pcm_ms(self._received_bytes)
+
+    @property
+    def speaking(self) -> bool:
+        return self._endpointer.speaking
+
+    def push(self, pcm: bytes) -> None:
+        """Take in audio of any length (an even number of bytes); complete windows get in line for the next batch."""
+        self._received_bytes += len(pcm)
+        self._buffer += pcm
+        if not self._queued:
+            self._enqueue()
+
+    def skip(self, pcm: bytes) -> None:
+        """Count audio that nobody listens to."""
+        self._received_bytes += len(pcm)
+
+    async def drain(self) -> None:
+        """Wait while more audio waits for the VAD than one session may have there."""
+        while len(self._buffer) > BACKLOG_BYTES and not self._closed:
+            self._drained = anyio.Event()
+            await self._drained.wait()
+
+    def reset(self) -> None:
+        """Begin afresh: what waits is dropped, and what a running batch says of it."""
+        self._generation += 1
+        self._buffer.clear()
+        self._state = None
+        self._paused = False
+        self._endpointer.reset(self.received_ms)
+        self._drained.set()
+
+    def pause(self) -> None:
+        """Judge no more windows until `resume`; they wait, and in the end the reader with them."""
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        if not self._queued:
+            self._enqueue()
+
+    def close(self) -> None:
+        self._closed = True
+        self.reset()
+
+    # For the stage.
+
+    def take_window(self) -> tuple[bytes, object, int]:
+        window = bytes(self._buffer[:WINDOW_BYTES])
+        del self._buffer[:WINDOW_BYTES]
+        if len(self._buffer) <= BACKLOG_BYTES:
+            self._drained.set()
+        return window, self._state, self._generation
+
+    @property
+    def has_window(self) -> bool:
+        return len(self._buffer) >= WINDOW_BYTES and not self._closed and not self._paused
+
+    def advance(self, generation: int, window: bytes, probability: float, state: object) -> None:
+        self._queued = False
+        if generation == self._generation and not self._closed:
+            self._state = state
+            event = self._endpointer.feed(window, probability)
+            if event is not None:
+                self._on_event(event)
+        self._enqueue()
+
+    def fail(self, generation: int, error: Exception) -> None:
+        self._queued = False
+        if generation == self._generation and not self._closed:
+            self.reset()
+            self._on_event(VadFailed(error))
+
+    def dequeue(self) -> None:
+        self._queued = False
+
+    def _enqueue(self) -> None:
+        if self.has_window:
+            self._queued = True
+            self._stage.enqueue(self)
+
+
+class VadStage:
+    """Gathers one window of each session that has one, has them judged in one call, and gives each its answer.
+
+    Between two batches it pauses, the longer the more sessions there are (up to `LONGEST_PAUSE_S`), so that many
+    sessions share a call and one alone does not wait.
+    """
+
+    def __init__(self, worker: Worker[VadRequest, VadResult]) -> None:
+        self.worker = worker
+        self._sessions = 0
+        self._line: deque[VadStream] = deque()
+        self._arrived = anyio.Event()
+
+    def open(self, options: EndpointOptions, on_event: Callable[[VadEvent], None]) -> VadStream:
+        self._sessions += 1
+        return VadStream(self, options, on_event)
+
+    def close(self, stream: VadStream) -> None:
+        self._sessions -= 1
+        stream.close()
+
+    def enqueue(self, stream: VadStream) -> None:
+        self._line.append(stream)
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Work off the line until cancelled."""
+        while True:
+            if not self._line:
+                self._arrived = anyio.Event()
+                await self._arrived.wait()
+            await self._judge_batch()
+            await anyio.sleep(min(self._sessions * PAUSE_PER_SESSION_S, LONGEST_PAUSE_S))
+
+    async def _judge_batch(self) -> None:
+        batch = []
+        windows = []
+        states = []
+        for _ in range(min(len(self._line), BATCH_LIMIT)):
+            stream = self._line.popleft()
+            if not stream.has_window:  # it was reset, paused or closed meanwhile
+                stream.dequeue()
+                continue
+            window, state, generation = stream.take_window()
+            batch.append((stream, generation))
+            windows.append(window)
+            states.append(state)
+        if not batch:
+            return
+        try:
+            result = await self.worker.call(VadRequest(windows, states))
+        except SpeechToSpeechError as error:
+            logger.warning("%s", error)
+            for stream, generation in batch:
+                stream.fail(generation, error)
+            await anyio.sleep(RETRY_S)
+            return
+        for (stream, generation), window, probability, state in zip(
+            batch, windows, result.probabilities, result.states, strict=True
+        ):
+            stream.advance(generation, window, probability, state)

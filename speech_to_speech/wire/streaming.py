@@ -1,0 +1,86 @@
+"""The streaming protocol of `/ws`, as pure functions; docs/protocol.md is its specification."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from speech_to_speech.errors import BadQuery, OddAudio, SpeechToSpeechError, TextNotAudio
+from speech_to_speech.events import Error, Event, TurnEnded
+from speech_to_speech.frames import BYTES_PER_SAMPLE, pcm_bytes
+
+DONE = b"DONE"
+SHORTEST_BLOCK = pcm_bytes(20)
+LONGEST_BLOCK = pcm_bytes(128)
+LONGEST_REASON = 123  # bytes, RFC 6455
+SWITCH = {"0": False, "false": False, "1": True, "true": True}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """What a client asks for in its query: JSON events, and audio in real time or as fast as it is made."""
+
+    events: bool = False
+    paced: bool = True
+
+
+def decode_query(query: Iterable[tuple[str, str]]) -> StreamOptions:
+    """The options in a handshake's query.
+
+    Raises:
+        BadQuery: an unknown parameter or value.
+    """
+    options = StreamOptions()
+    allowed = [field.name for field in dataclasses.fields(StreamOptions)]
+    for name, value in query:
+        if name not in allowed:
+            raise BadQuery(f"unknown query parameter {name!r}; there are {', '.join(allowed)}")
+        if value not in SWITCH:
+            raise BadQuery(f"{name}: 0 or 1 is expected, not {value!r}")
+        options = dataclasses.replace(options, **{name: SWITCH[value]})
+    return options
+
+
+def decode_message(message: Mapping[str, object]) -> bytes:
+    """The audio in an ASGI `websocket.receive` message; empty for the filler of half-duplex clients.
+
+    Raises:
+        TextNotAudio: a text message.
+        OddAudio: half a sample too much.
+    """
+    audio = message.get("bytes")
+    if not isinstance(audio, bytes):
+        raise TextNotAudio("a text message came where only binary audio is expected")
+    if len(audio) % BYTES_PER_SAMPLE:
+        raise OddAudio(f"a message of {len(audio)} bytes is not int16 audio: the number is odd")
+    return audio
+
+
+def block_bytes(client_block: int) -> int:
+    """The size of reply blocks for a client whose own are `client_block` bytes long."""
+    return min(max(client_block, SHORTEST_BLOCK), LONGEST_BLOCK)
+
+
+def encode_event(event: Event) -> str:
+    """An event as JSON text."""
+    fields = event.record.fields() if isinstance(event, TurnEnded) else dataclasses.asdict(event)
+    return json.dumps({"type": event_type(type(event)), **fields}, ensure_ascii=False)
+
+
+def event_type(event: type) -> str:
+    """`SpeechStarted` -> `speech_started`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", event.__name__).lower()
+
+
+def error_event(error: Exception, turn_id: str | None = None) -> Error:
+    """What a client is told of an error; a defect of ours is named without details."""
+    if not isinstance(error, SpeechToSpeechError):
+        return Error("internal", "the service failed; its log has the trace", None, turn_id, False)
+    return Error(error.code, str(error), error.stage, turn_id, error.retryable)
+
+
+def close_of(error: SpeechToSpeechError) -> tuple[int, str]:
+    """The close code and reason for an error that ends a session."""
+    reason = f"{error.code}: {error}".encode()[:LONGEST_REASON].decode(errors="ignore")
+    return error.close_code or 1011, reason
