@@ -14,8 +14,9 @@ from speech_to_speech.frames import SAMPLE_RATE_HZ
 
 DEFAULT_HZ = 440.0
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
-SEGMENT = 8192  # samples; bins of 2 Hz
-STEADY = 12.0  # how far a tone's bin stands out of the band's median, in the median spectrum of the segments
+CHUNK = 512  # samples
+PEAKS, PEAK_HZ = 6, 12.0  # how many of the spectrum's peaks are looked at, and how wide one is
+STEADY = 0.25  # from there on it is a tone: eSpeak's and human speech stay below 0.2, a tone of 0.04 above 0.35
 TONE_MS, GAP_MS, FADE_MS = 600, 100, 10
 AMPLITUDE = 0.3
 
@@ -29,23 +30,32 @@ def occupy(base_ms: float, per_request_ms: float, batch: int) -> None:
 def pitch_hz(samples: Samples) -> float:
     """The pitch of the steady tone in some speech, to about 1 Hz, or `DEFAULT_HZ` if there is none.
 
-    Speech has strong tones too, but moving ones: the median spectrum over half-second segments keeps what stays.
+    Speech has strong tones too, but moving ones. Of the strongest peaks of the spectrum the steadiest is taken.
     """
-    padded = np.pad(samples, (0, max(0, SEGMENT - len(samples))))
-    segments = np.lib.stride_tricks.sliding_window_view(padded, SEGMENT)[:: SEGMENT // 4]
-    spectrum = np.median(np.abs(np.fft.rfft(segments * np.hanning(SEGMENT), axis=1)), axis=0)
-    first, last = (round(hz * SEGMENT / SAMPLE_RATE_HZ) for hz in (LOWEST_HZ, HIGHEST_HZ))
-    band = spectrum[first : last + 1]
-    peak = int(band.argmax())
-    if band[peak] < STEADY * max(float(np.median(band)), 1e-3):
-        return DEFAULT_HZ
-    return _refined(spectrum, first + peak) * SAMPLE_RATE_HZ / SEGMENT
+    size = 1 << (2 * len(samples) - 1).bit_length()
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), size))
+    bin_hz = SAMPLE_RATE_HZ / size
+    spectrum[: round(LOWEST_HZ / bin_hz)] = spectrum[round(HIGHEST_HZ / bin_hz) :] = 0.0
+    candidates = []
+    for _ in range(PEAKS):
+        peak = int(spectrum.argmax())
+        candidates.append((_steadiness(samples, peak * bin_hz), peak * bin_hz))
+        spectrum[max(0, peak - round(PEAK_HZ / bin_hz)) : peak + round(PEAK_HZ / bin_hz)] = 0.0
+    steadiness, hz = max(candidates)
+    return hz if steadiness >= STEADY else DEFAULT_HZ
 
 
-def _refined(spectrum: Samples, peak: int) -> float:
-    """The peak's place between the bins, by the parabola through it and its neighbours (of the logarithms)."""
-    left, middle, right = np.log(spectrum[peak - 1 : peak + 2] + 1e-9)
-    return peak + float(0.5 * (left - right) / (left - 2 * middle + right))
+def _steadiness(samples: Samples, hz: float) -> float:
+    """1 for a tone of exactly `hz` all the way, near 0 for one that comes, goes or moves.
+
+    The share of the energy around `hz`, taken in short chunks, that is left when the chunks are added up in phase.
+    """
+    chunks = np.resize(samples, (max(1, len(samples) // CHUNK), CHUNK))
+    turn = -2j * np.pi * hz / SAMPLE_RATE_HZ
+    amplitudes = chunks @ (np.hanning(CHUNK) * np.exp(turn * np.arange(CHUNK)))
+    amplitudes *= np.exp(turn * CHUNK * np.arange(len(chunks)))
+    energy = len(chunks) * float((np.abs(amplitudes) ** 2).sum())
+    return float(np.abs(amplitudes.sum()) ** 2) / energy if energy else 0.0
 
 
 def tone(hz: float) -> bytes:
