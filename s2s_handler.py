@@ -84,6 +84,7 @@ class EndpointHandler:
         self.state: State = "loading"
         self.error: Exception | None = None
         self.sessions: set[Session] = set()
+        self._emptied = anyio.Event()
 
     async def run(self) -> None:
         """Load the models, then look after the sessions until cancelled. A failed load is kept in `error`."""
@@ -159,6 +160,9 @@ class EndpointHandler:
     async def process_streaming_data(self, websocket: WebSocket, options: StreamOptions) -> None:
         """Hold the conversation of one accepted websocket, to its end."""
         client = WebSocketClient(websocket, events=options.events)
+        if self.state == "stopping":
+            await self._close(websocket, client, ServiceStopping("the service is being restarted"))
+            return
         if len(self.sessions) >= self.settings.max_sessions:
             await self._close(websocket, client, ServiceFull(f"all {self.settings.max_sessions} places are taken"))
             return
@@ -175,13 +179,15 @@ class EndpointHandler:
             logger.exception("session=%s failed by a defect", session.session_id)
             session.error = InternalError("the service failed; its log has the trace")
         finally:
+            if session.error is not None:
+                await self._close(websocket, client, session.error)
             self.sessions.discard(session)
+            if not self.sessions:
+                self._emptied.set()
             self.metrics.sessions.set(len(self.sessions))
             reason = session.error.code if session.error else "client_left"
             self.metrics.sessions_ended.labels(reason).inc()
             logger.info("session=%s ended reason=%s", session.session_id, reason)
-        if session.error is not None:
-            await self._close(websocket, client, session.error)
 
     async def _read(self, websocket: WebSocket, session: Session) -> None:
         """Pass the client's messages to the session, and end it with the connection."""
@@ -200,7 +206,9 @@ class EndpointHandler:
     async def _receive(self, message: Mapping[str, object], session: Session) -> None:
         content = message.get("bytes") or message.get("text") or b""
         if isinstance(content, bytes | str) and len(content) > self.settings.max_message_bytes:
-            raise MessageTooBig(f"messages may have {self.settings.max_message_bytes} bytes, this one has {len(content)}")
+            raise MessageTooBig(
+                f"messages may have {self.settings.max_message_bytes} bytes, this one has {len(content)}"
+            )
         try:
             audio = decode_message(message)
         except BadMessage as error:
@@ -220,16 +228,18 @@ class EndpointHandler:
                 logger.debug("the client left before it was told %s", error.code)
 
     async def drain(self) -> None:
-        """Take no new sessions, let turns in flight finish for up to `drain_timeout_s`, close what is left with 1012."""
+        """Take no new sessions, let turns in flight finish for up to `drain_timeout_s`, close with 1012."""
         self.state = "stopping"
-        with anyio.move_on_after(self.settings.drain_timeout_s):
-            while self.sessions:
-                for session in list(self.sessions):
-                    if not session.taking_turn:
-                        session.end(ServiceStopping("the service is being restarted"))
-                await anyio.sleep(0.05)
+        stopping = ServiceStopping("the service is being restarted")
         for session in list(self.sessions):
-            session.end(ServiceStopping("the service is being restarted"))
-        with anyio.move_on_after(2 * CLOSE_S):
-            while self.sessions:
-                await anyio.sleep(0.05)
+            session.end_after_turn(stopping)
+        await self._wait_empty(self.settings.drain_timeout_s)
+        for session in list(self.sessions):
+            session.end(stopping)
+        await self._wait_empty(2 * CLOSE_S)
+
+    async def _wait_empty(self, timeout_s: float) -> None:
+        with anyio.move_on_after(timeout_s):
+            if self.sessions:
+                self._emptied = anyio.Event()
+                await self._emptied.wait()

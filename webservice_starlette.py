@@ -58,7 +58,7 @@ async def websocket_endpoint(websocket: WebSocket) -> None:
     try:
         options = handler.admit(websocket.headers, websocket.query_params.multi_items())
     except HandshakeRefused as error:
-        headers = {"Retry-After": "5"} if error.retryable else {}
+        headers = {"Retry-After": "1"} if error.retryable else {}
         await websocket.send_denial_response(Response(f"{error}\n", error.status, headers, "text/plain"))
         return
     await websocket.accept()
@@ -116,7 +116,7 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def _end_in_a_hurry(self, scope: anyio.CancelScope) -> None:
-        while not self._hurry:
+        while not self._hurry:  # noqa: ASYNC110 (set by a signal handler, which must not touch the event loop)
             await anyio.sleep(0.1)
         scope.cancel()
 
@@ -161,7 +161,10 @@ def serve(settings: Settings) -> int:
         ws_ping_timeout=PING_S,
         timeout_graceful_shutdown=2,
     )
-    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
+    uvicorn_logger = logging.getLogger("uvicorn.error")
+    uvicorn_logger.setLevel(max(logging.WARNING, logging.getLogger().level))
+    # What uvicorn says of every handshake that the application has answered with an HTTP status.
+    uvicorn_logger.addFilter(lambda entry: "without completing handshake" not in entry.getMessage())
     logger.info("listening on http://%s:%d", *listener.getsockname()[:2])
     server = DrainingServer(config, app.state.handler)
     server.run(sockets=[listener])

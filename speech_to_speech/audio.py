@@ -20,7 +20,7 @@ def to_pcm(samples: Samples) -> bytes:
 
 
 class Resampler:
-    """A stream of int16 PCM brought to another rate; in chunks of any size it gives the same samples as the whole at once.
+    """A stream of int16 PCM brought to another rate; chunks of any size give the same samples as the whole.
 
     A chunk in the target rate already passes through untouched. The source rate is that of the first chunk.
     """
@@ -39,7 +39,8 @@ class Resampler:
         if self._source_hz is None:
             self._source_hz = chunk.sample_rate_hz
             if self._source_hz != self.target_hz:
-                self._stream = soxr.ResampleStream(self._source_hz, self.target_hz, 1, dtype="int16")
+                # Not as int16: soxr adds dither to that, which depends on the chunks and is no digital silence.
+                self._stream = soxr.ResampleStream(self._source_hz, self.target_hz, 1, dtype="float32")
         if chunk.sample_rate_hz != self._source_hz:
             raise ValueError(f"the stream has {self._source_hz} Hz, not {chunk.sample_rate_hz}")
         return self._resample(chunk.pcm, last=False)
@@ -51,5 +52,4 @@ class Resampler:
     def _resample(self, pcm: bytes, *, last: bool) -> bytes:
         if self._stream is None:
             return pcm
-        resampled = self._stream.resample_chunk(np.frombuffer(pcm, dtype="<i2"), last=last)
-        return np.asarray(resampled, dtype="<i2").tobytes()
+        return to_pcm(self._stream.resample_chunk(to_float(pcm), last=last))

@@ -1,7 +1,8 @@
 """The parent's side of a model in a process of its own.
 
-`ChildModel` looks like the model to the worker's thread, and passes jobs on to `python -m speech_to_speech.worker`. Messages are
-tuples over a `multiprocessing.connection.Connection` on a socket pair (docs/decisions/0002 has what was measured).
+`ChildModel` looks like the model to the worker's thread, and passes jobs on to `python -m speech_to_speech.worker`.
+Messages are tuples over a `multiprocessing.connection.Connection` on a socket pair (docs/decisions/0002
+has what was measured).
 """
 
 import contextlib
@@ -64,7 +65,7 @@ class ChildModel(Generic[In, Out]):
                 stdin=subprocess.DEVNULL,
             )
         self._connection = Connection(ours.detach())
-        self._send(("load", self.target, self.options))
+        self._send(("load", self.stage, self.target, self.options))
         if not self._connection.poll(LOAD_TIMEOUT_S):
             self.kill()
         match self._receive():
@@ -111,8 +112,9 @@ class ChildModel(Generic[In, Out]):
 
     def kill(self) -> None:
         """End the process at once; a run in progress raises `WorkerDied`."""
-        if self._process is not None:
-            self._process.kill()
+        process = self._process  # `close` on the worker's thread may take it away meanwhile
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """End the process and free its connection."""

@@ -11,26 +11,31 @@ WorkerKind = Literal["thread", "process"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+# What a job gives out, a model takes in, and the other way round.
+In_co = TypeVar("In_co", covariant=True)
+Out_contra = TypeVar("Out_contra", contravariant=True)
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
 
 
-class Job(Protocol[In, Out]):
+class Job(Protocol[In_co, Out_contra]):
     """One request, and the way back for its outputs. Jobs of one batch belong to different conversations."""
 
     @property
-    def request(self) -> In: ...
+    def request(self) -> In_co: ...
 
     @property
     def cancelled(self) -> bool:
         """Nobody waits for this job any more. Look at it between two steps (a token, a chunk) and leave the job out."""
 
-    def emit(self, output: Out) -> None:
+    def emit(self, output: Out_contra) -> None:
         """Send one output on its way: a transcript, a text delta, a chunk of audio."""
 
     def fail(self, error: Exception) -> None:
         """End this job with an error; the others of the batch go on."""
 
 
-class Model(Protocol[In, Out]):
+class Model(Protocol[In_contra, Out_co]):
     """A model that is loaded once and shared by all conversations.
 
     It owns no queue, thread or session. All its methods are called on one thread, the one that `load` ran on.
@@ -47,7 +52,7 @@ class Model(Protocol[In, Out]):
     def warm_up(self) -> None:
         """Run once over what will come, so that the first request is as fast as the others."""
 
-    def run(self, jobs: Sequence[Job[In, Out]], /) -> None:
+    def run(self, jobs: Sequence[Job[In_contra, Out_co]], /) -> None:
         """Do a batch of jobs. A job without a failure is complete when this returns."""
 
 

@@ -32,8 +32,8 @@ def pitch_hz(samples: Samples) -> float:
 
     Speech has strong tones too, but moving ones. Of the strongest peaks of the spectrum the steadiest is taken.
     """
-    size = 1 << (2 * len(samples) - 1).bit_length()
-    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), size))
+    size = 1 << max(14, (len(samples) - 1).bit_length())  # bins of 1 Hz or less
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)).astype(np.float32), size))
     bin_hz = SAMPLE_RATE_HZ / size
     spectrum[: round(LOWEST_HZ / bin_hz)] = spectrum[round(HIGHEST_HZ / bin_hz) :] = 0.0
     candidates = []
@@ -52,7 +52,8 @@ def _steadiness(samples: Samples, hz: float) -> float:
     """
     chunks = np.resize(samples, (max(1, len(samples) // CHUNK), CHUNK))
     turn = -2j * np.pi * hz / SAMPLE_RATE_HZ
-    amplitudes = chunks @ (np.hanning(CHUNK) * np.exp(turn * np.arange(CHUNK)))
+    # einsum, not @: the threads that BLAS would take for this spin for long after.
+    amplitudes = np.einsum("kc,c->k", chunks, np.hanning(CHUNK) * np.exp(turn * np.arange(CHUNK)))
     amplitudes *= np.exp(turn * CHUNK * np.arange(len(chunks)))
     energy = len(chunks) * float((np.abs(amplitudes) ** 2).sum())
     return float(np.abs(amplitudes.sum()) ** 2) / energy if energy else 0.0

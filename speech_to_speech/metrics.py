@@ -103,8 +103,12 @@ class Metrics:
             )
             for step in STEPS
         }
-        self.stt_rtf = Histogram("s2s_stt_rtf", "Seconds of STT per second of speech", buckets=RATIOS, registry=self.registry)
-        self.tts_rtf = Histogram("s2s_tts_rtf", "Seconds of TTS per second of audio", buckets=RATIOS, registry=self.registry)
+        self.stt_rtf = Histogram(
+            "s2s_stt_rtf", "Seconds of STT per second of speech", buckets=RATIOS, registry=self.registry
+        )
+        self.tts_rtf = Histogram(
+            "s2s_tts_rtf", "Seconds of TTS per second of audio", buckets=RATIOS, registry=self.registry
+        )
         self.batches = Histogram(
             "s2s_worker_batch_size", "Requests run in one call", ["stage"], buckets=BATCHES, registry=self.registry
         )
@@ -118,9 +122,7 @@ class Metrics:
     def observe_turn(self, record: TurnRecord) -> None:
         """Log a finished turn and count it."""
         fields = record.fields()
-        logger.info(
-            "session=%s %s", record.session_id, " ".join(f"{name}={value}" for name, value in fields.items())
-        )
+        logger.info("session=%s %s", record.session_id, " ".join(f"{name}={value}" for name, value in fields.items()))
         self.turns.labels(record.outcome).inc()
         for step, histogram in self.steps.items():
             value_ms = fields[f"{step}_ms"]

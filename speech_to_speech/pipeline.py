@@ -2,13 +2,14 @@
 
     microphone -> VAD -> STT -> LLM -> TTS -> playout -> speaker
 
-One `Pipeline` serves all conversations: its models are loaded once, each behind a worker's line. The VAD listens all the
-time and says where utterances begin and end; `run_turn` is what happens with one of them.
+One `Pipeline` serves all conversations: its models are loaded once, each behind a worker's line. The VAD listens all
+the time and says where utterances begin and end; `run_turn` is what happens with one of them.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 
@@ -107,7 +108,7 @@ class Pipeline:
                 turn.chat.add(turn.question, " ".join(turn.said))
 
     async def load(self) -> None:
-        """Load and warm up all models side by side; `loading` shrinks as they get ready. Raises what the first raises."""
+        """Load and warm up all models side by side; `loading` shrinks as they get ready. Raises the first error."""
 
         async def load_one(stage: str) -> None:
             await self.workers[stage].start()
@@ -128,14 +129,14 @@ class Pipeline:
                 stops.start_soon(worker.stop)
 
 
-def make_worker(stage: str, settings: Settings, metrics: Metrics) -> Worker[object, object]:
+def make_worker(stage: str, settings: Settings, metrics: Metrics) -> Worker[Any, Any]:
     """The worker for a stage's chosen backend: of the kind and batch limit that the backend or the settings say."""
     backend = find(stage, getattr(settings, stage))
     model_class = backend.model_class()
     options = settings.options[stage]
     batch_limit = getattr(settings, f"{stage}_batch_limit", None) or model_class.batch_limit
     kind = getattr(settings, f"{stage}_worker", None) or model_class.worker
-    model: Model[object, object] = (
+    model: Model[Any, Any] = (
         ChildModel(stage, backend.target, options, batch_limit) if kind == "process" else model_class(options)
     )
     return Worker(

@@ -57,7 +57,7 @@ class Playout:
             await self._send(bytes(buffer.ljust(self._block, b"\0")))
 
     async def wait_played(self) -> None:
-        """Wait until the client can have played everything: its own buffer counted, since it opens its microphone then."""
+        """Wait until the client can have played everything, its own buffer counted: then it opens its microphone."""
         if self._paced and self._played_at:
             await anyio.sleep(self._played_at + self._client_buffer_s - time.monotonic())
 

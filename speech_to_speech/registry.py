@@ -24,7 +24,7 @@ SILERO = "pip install --no-deps silero-vad"
 
 @dataclass(frozen=True)
 class Backend:
-    """A model that can be chosen by name: its class as `module:Class`, the packages it imports, how they are installed."""
+    """A model that can be chosen by name: its class as `module:Class`, the packages it imports, how to install them."""
 
     stage: str
     name: str
@@ -87,8 +87,9 @@ def import_models(modules: Iterable[str]) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise SettingsError(f"models: can't import {module!r}: {error}") from error
+        except Exception as error:  # whatever the user's code raises
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+            raise SettingsError(f"models: can't import {module!r}: {problem}") from error
 
 
 def names(stage: str) -> list[str]:

@@ -66,6 +66,7 @@ class Session:
         self._listening = True
         self._block = SHORTEST_BLOCK
         self._bad_messages = 0
+        self._end_after_turn: SpeechToSpeechError | None = None
         self._started = self._last_message = time.monotonic()
 
     @property
@@ -91,6 +92,13 @@ class Session:
         if not self._scope.cancel_called:
             self.error = error
             self._scope.cancel()
+
+    def end_after_turn(self, error: SpeechToSpeechError) -> None:
+        """End the session as soon as it takes no turn."""
+        if self.taking_turn:
+            self._end_after_turn = error
+        else:
+            self.end(error)
 
     def check(self, now: float) -> None:
         """End the session if it is over one of its limits; called every now and then."""
@@ -186,7 +194,10 @@ class Session:
             self._metrics.observe_turn(record)
         self._stream.reset()
         self._listening = True
+        self._last_message = time.monotonic()  # listening to a long reply was not idle
         await self._client.send_done()
+        if self._end_after_turn is not None:
+            self.end(self._end_after_turn)
 
     async def _turn_failed(self, turn: Turn, error: Exception) -> None:
         if not isinstance(error, SpeechToSpeechError):

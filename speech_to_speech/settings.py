@@ -1,7 +1,7 @@
 """The settings of a service, parsed once, strict and frozen.
 
-Where a value comes from, the first that has it: the command line (or the one `.json` file that replaces it), the environment
-(`S2S_<NAME>`; `PROFILE`, `HOST` and `PORT` also without the prefix), the profile, the default.
+Where a value comes from, the first that has it: the command line (or the one `.json` file that replaces it), the
+environment (`S2S_<NAME>`; `PROFILE`, `HOST` and `PORT` also without the prefix), the profile, the default.
 """
 
 import dataclasses
@@ -31,7 +31,11 @@ Positive = Annotated[float, annotated_types.Gt(0), annotated_types.Le(1e9)]
 NotNegative = Annotated[float, annotated_types.Ge(0), annotated_types.Le(1e9)]
 Count = Annotated[int, annotated_types.Ge(1)]
 Language = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z]{2,3}$")]
-Words = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: v.split(",") if isinstance(v, str) else v)]
+Words = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: _words(v) if isinstance(v, str) else v)]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def setting(default: Any, text: str) -> Any:
@@ -55,7 +59,9 @@ class Settings:
     tts: str = setting("espeak", "text to speech backend")
     language: Language = setting("en", "the language spoken, as ISO 639-1 code")
     chat_size: Count = setting(2, "exchanges that the language model is shown")
-    init_chat_prompt: str = setting("You are a helpful voice assistant. Answer in one or two sentences.", "system prompt")
+    init_chat_prompt: str = setting(
+        "You are a helpful voice assistant. Answer in one or two sentences.", "system prompt"
+    )
 
     thresh: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = setting(0.3, "probability that counts as speech")
     min_silence_ms: Positive = setting(250.0, "the endpoint wait: silence that ends an utterance")
@@ -92,9 +98,7 @@ class Settings:
 
     @property
     def endpointing(self) -> EndpointOptions:
-        return EndpointOptions(
-            **{name.name: getattr(self, name.name) for name in dataclasses.fields(EndpointOptions)}
-        )
+        return EndpointOptions(**{name.name: getattr(self, name.name) for name in dataclasses.fields(EndpointOptions)})
 
 
 NAMES = tuple(f.name for f in dataclasses.fields(Settings) if not f.metadata.get("internal"))
@@ -115,12 +119,12 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
         flags = _parse(arguments)
     given |= flags
     profile = given.get("profile", Settings.profile)
-    if profile not in PROFILES:
+    if not isinstance(profile, str) or profile not in PROFILES:
         raise SettingsError(f"profile: unknown profile {profile!r}; there are {', '.join(PROFILES)}")
     values = PROFILES[profile] | given
     import_models(_validate("models", Words, values.get("models", ())))
     option_types = {stage: _options_type(stage, str(values.get(stage, getattr(Settings, stage)))) for stage in STAGES}
-    allowed = {name: None for name in NAMES}
+    allowed: dict[str, None] = dict.fromkeys(NAMES)
     for options_type in option_types.values():
         allowed |= {f.name: None for f in dataclasses.fields(options_type)}
     for name in values:
@@ -129,7 +133,9 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
     chosen = {name: value for name, value in values.items() if name in NAMES}
     settings: Settings = _construct(Settings, chosen)
     options = {
-        stage: _construct(options_type, {f.name: values[f.name] for f in dataclasses.fields(options_type) if f.name in values})
+        stage: _construct(
+            options_type, {f.name: values[f.name] for f in dataclasses.fields(options_type) if f.name in values}
+        )
         for stage, options_type in option_types.items()
     }
     return dataclasses.replace(settings, options=options, api_token=environment.get(TOKEN_VARIABLE) or None)
@@ -142,11 +148,10 @@ def describe(settings: Settings) -> str:
         if not f.metadata.get("internal"):
             lines.append(f"  --{f.name:<20} {f.metadata['help']} (default: {_shown(f.default)})")
     for stage in STAGES:
-        options = settings.options[stage]
-        lines += [
-            f"  --{f.name:<20} {stage} {getattr(settings, stage)}: {f.metadata.get('help', '')} (default: {_shown(f.default)})"
-            for f in dataclasses.fields(options)
-        ]
+        backend = f"{stage} {getattr(settings, stage)}"
+        for f in dataclasses.fields(settings.options[stage]):
+            text = f"{backend}: {f.metadata.get('help', '')}"
+            lines.append(f"  --{f.name:<20} {text} (default: {_shown(f.default)})")
     return "\n".join(lines)
 
 
@@ -206,7 +211,8 @@ def _construct(kind: Any, values: Mapping[str, Any]) -> Any:
 
 def _validate(name: str, kind: Any, value: Any) -> Any:
     try:
-        return pydantic.TypeAdapter(kind).validate_python(value)
+        # A true or false of a JSON file is no number.
+        return pydantic.TypeAdapter(kind).validate_python(value, strict=isinstance(value, bool))
     except pydantic.ValidationError as error:
         problems = " or ".join(dict.fromkeys(problem["msg"].lower() for problem in error.errors()))
         raise SettingsError(f"{name}: {problems}, not {value!r}") from None

@@ -38,7 +38,7 @@ class ChildJob:
             self._child.connection.send(("output", self._number, output))
 
     def fail(self, error: Exception) -> None:
-        self._child.connection.send(("failed", self._number, portable(error)))
+        self._child.connection.send(("failed", self._number, portable(error, self._child.stage)))
 
 
 class Child:
@@ -46,18 +46,20 @@ class Child:
 
     def __init__(self, connection: "Connection[Any, Any]") -> None:
         self.connection = connection
+        self.stage = ""
         self.cancelled: set[int] = set()
         self._batches: queue.SimpleQueue[Batch] = queue.SimpleQueue()
 
     def serve(self) -> None:
         match self.connection.recv():
-            case ("load", str() as target, options):
+            case ("load", str() as stage, str() as target, options):
+                self.stage = stage
                 try:
                     model = import_target(target)(options)
                     model.load()
                     model.warm_up()
                 except Exception as error:
-                    self.connection.send(("load failed", portable(error)))
+                    self.connection.send(("load failed", portable(error, self.stage)))
                     return
         self.connection.send(("ready",))
         threading.Thread(target=self._read, daemon=True).start()
@@ -86,11 +88,11 @@ class Child:
                     self.cancelled.add(number)
 
 
-def portable(error: Exception) -> Exception:
+def portable(error: Exception, stage: str) -> Exception:
     """The error itself if the parent knows its type, else its name and text: pickle takes any type, once."""
     if isinstance(error, SpeechToSpeechError):
         return error
-    return StageFailed("worker", f"the model raised {type(error).__name__}: {error}")
+    return StageFailed(stage, f"the model raised {type(error).__name__}: {error}")
 
 
 def end_with_parent(parent: int) -> None:

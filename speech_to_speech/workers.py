@@ -18,7 +18,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from speech_to_speech.child import ChildModel
-from speech_to_speech.errors import StageBusy, StageError, StageFailed, StageTimeout, WorkerHung
+from speech_to_speech.errors import SpeechToSpeechError, StageBusy, StageError, StageFailed, StageTimeout, WorkerHung
 from speech_to_speech.jobs import In, Model, Out
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class WorkerJob(Generic[In, Out]):
             self._worker.call_on_loop(self._deliver, output)
 
     def fail(self, error: Exception) -> None:
+        if not isinstance(error, SpeechToSpeechError):
+            error = StageFailed(self._worker.stage, f"the model failed: {type(error).__name__}: {error}")
         self._worker.call_on_loop(self._end, error)
 
     def done(self) -> None:
@@ -192,7 +194,10 @@ class Worker(Generic[In, Out]):
     @property
     def hung(self) -> bool:
         """The running call has shown no progress for the whole time-out."""
-        return bool(self._running) and time.monotonic() - self._progress_s >= self.timeout_s
+        return self._stuck_for(self.timeout_s)
+
+    def _stuck_for(self, duration_s: float) -> bool:
+        return bool(self._running) and time.monotonic() - self._progress_s >= duration_s
 
     @property
     def healthy(self) -> bool:
@@ -205,9 +210,10 @@ class Worker(Generic[In, Out]):
 
     def timed_out(self, job: WorkerJob[In, Out], timeout_s: float) -> StageError:
         """Say why `job` had no output in time; a hung process is killed, and its other jobs learn of it."""
-        if self.hung and isinstance(self.model, ChildModel):
+        hung = self._stuck_for(0.9 * timeout_s)  # the call began a little later than the job's own wait
+        if hung and isinstance(self.model, ChildModel):
             self.model.kill()
-        elif self.hung:
+        elif hung:
             stuck = WorkerHung(self.stage, "the model is stuck in a call")
             for waiting in [*self._running, *self._line]:
                 if waiting is not job:
@@ -251,6 +257,8 @@ class Worker(Generic[In, Out]):
             self.model.load()
             self.model.warm_up()
         except BaseException as error:
+            if isinstance(self.model, ChildModel):
+                self.model.close()
             self.call_on_loop(self._set_ready, error)
             return
         self.call_on_loop(self._set_ready, None)
@@ -274,6 +282,8 @@ class Worker(Generic[In, Out]):
         with self._wakes:
             if not self._line and not self._stopping:
                 self._wakes.wait(IDLE_POLL_S)
+            if isinstance(self.model, ChildModel) and not self.model.alive:
+                return []  # it ended while idle: the line waits for the next one
             jobs = [self._line.popleft() for _ in range(min(len(self._line), self.batch_limit))]
             for job in jobs:
                 job.started = True

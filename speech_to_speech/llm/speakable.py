@@ -15,6 +15,9 @@ CJK = re.compile(r"[぀-ヿ㐀-鿿가-힯]")
 # sentence-stream splits only before letters, but a sentence may open with a mark, as in "Sí. ¿Por qué?".
 OPENING = re.compile(r"(?<=[.!?…])\s+(?=[¿¡«“\"(‘]+\s?\w)")
 WORD = re.compile(r"\w")
+# A delta may be a whole reply: it is looked at word by word, so that how a reply was cut into deltas does not show.
+STEP = re.compile(r"\s*[^\s，、；：。！？…]+[，、；：。！？…]?|\s+|.")
+ASTERISKS = re.compile(r"(?<!\w)\*+|\*+(?!\w)")  # of markdown; sentence-stream takes away those of whole sentences
 
 
 class SpeakableChunks:
@@ -26,20 +29,23 @@ class SpeakableChunks:
 
     def push(self, delta: str) -> list[str]:
         """The pieces that `delta` completes."""
-        pieces = self._add(delta)
-        if not pieces and not self._spoken:
-            pieces = self._first_clause()
-        while len(self._sentences.remaining_text) > LONGEST:
-            pieces += self._cut(self._end_of_longest())
-        return self._only_words(pieces)
+        return [piece for step in STEP.findall(delta) for piece in self._step(step)]
 
     def finish(self) -> list[str]:
         """What is left at the end of the reply."""
         return self._only_words([self._sentences.finish()])
 
-    def _add(self, delta: str) -> list[str]:
+    def _step(self, text: str) -> list[str]:
+        pieces = self._add(text)
+        if not pieces and not self._spoken:
+            pieces = self._first_clause()
+        while len(self._sentences.current_sentence) + len(self._sentences.remaining_text) > LONGEST:
+            pieces += self._cut(self._end_of_longest())
+        return self._only_words(pieces)
+
+    def _add(self, text: str) -> list[str]:
         # A blank line is a boundary for the detector.
-        self._sentences.remaining_text = OPENING.sub("\n\n", self._sentences.remaining_text + delta)
+        self._sentences.remaining_text = OPENING.sub("\n\n", self._sentences.remaining_text + text)
         return list(self._sentences.add_chunk(""))
 
     def _first_clause(self) -> list[str]:
@@ -62,6 +68,6 @@ class SpeakableChunks:
         return [text.strip()]
 
     def _only_words(self, pieces: list[str]) -> list[str]:
-        pieces = [piece for piece in pieces if WORD.search(piece)]
+        pieces = [ASTERISKS.sub("", piece).strip() for piece in pieces if WORD.search(piece)]
         self._spoken = self._spoken or bool(pieces)
         return pieces

@@ -31,7 +31,7 @@ _one_at_a_time = threading.Lock()
 
 
 class ESpeak:
-    """Formant synthesis: some hundred times faster than real time, in over a hundred languages, with a robot's charm."""
+    """Formant synthesis: some hundred times faster than real time, in a hundred languages, with a robot's charm."""
 
     worker: ClassVar[WorkerKind] = "thread"
     batch_limit: ClassVar[int] = 1

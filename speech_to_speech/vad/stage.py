@@ -53,8 +53,7 @@ class VadStream:
         """Take in audio of any length (an even number of bytes); complete windows get in line for the next batch."""
         self._received_bytes += len(pcm)
         self._buffer += pcm
-        if not self._queued:
-            self._enqueue()
+        self._enqueue()
 
     def skip(self, pcm: bytes) -> None:
         """Count audio that nobody listens to."""
@@ -81,8 +80,7 @@ class VadStream:
 
     def resume(self) -> None:
         self._paused = False
-        if not self._queued:
-            self._enqueue()
+        self._enqueue()
 
     def close(self) -> None:
         self._closed = True
@@ -115,12 +113,13 @@ class VadStream:
         if generation == self._generation and not self._closed:
             self.reset()
             self._on_event(VadFailed(error))
+        self._enqueue()  # what came after a reset
 
     def dequeue(self) -> None:
         self._queued = False
 
     def _enqueue(self) -> None:
-        if self.has_window:
+        if self.has_window and not self._queued:
             self._queued = True
             self._stage.enqueue(self)
 

@@ -1,0 +1,59 @@
+"""Run the measurements: `python -m benchmarks [load|startup|parts] [options]`; without a name all of them."""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import load, parts, startup
+
+PARTS = {
+    "startup": (startup, "process start to health 200"),
+    "parts": (parts, "the cost of each part per 20 ms frame"),
+    "load": (load, "latency, capacity, CPU and memory under many conversations"),
+}
+PACKAGES = ("starlette", "uvicorn", "uvloop", "websockets", "onnxruntime", "numpy")
+
+
+def machine() -> str:
+    """One paragraph on where and with what the figures were made."""
+    model = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown"
+    )
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    busy = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {model}, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, {packages}; load average before: {busy}"
+    )
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def main() -> int:
+    """Run the part that the command line names, or all with their defaults."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="part", metavar="|".join(PARTS))
+    for name, (module, summary) in PARTS.items():
+        module.add_arguments(commands.add_parser(name, help=summary, description=module.__doc__))
+    arguments = parser.parse_args()
+    print(machine(), flush=True)
+    status = 0
+    for name, (module, summary) in PARTS.items():
+        if arguments.part in (None, name):
+            print(f"\n## {name}: {summary}\n", flush=True)
+            options = arguments if arguments.part else parser.parse_args([name])
+            status = max(status, module.run(options))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""The load generator: a process of its own that holds N conversations in real time and prints what it found.
+
+    python -m benchmarks.generator ws://127.0.0.1:8000/ws --conversations 64 --seconds 60
+
+Standard output is one JSON object a line: `{"phase": "steady"}` when all callers have begun, `{"phase": "ending"}` when
+no new utterance is begun any more, and last `{"phase": "result", ...}`, see `Run.result`.
+"""
+
+import argparse
+import gc
+import json
+import random
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from benchmarks import clips
+from benchmarks.callers import TURN_LIMIT_S, Caller
+from benchmarks.handshake import Refused, connect
+from benchmarks.microphones import Connection, Microphones, clock
+
+SPREAD_S = 5.0
+"""The first words of the conversations are spread over this long, about one turn."""
+RAMP_S = 6.0
+"""Turns whose speech ended earlier than this after the start are a warm-up: judged, but not timed."""
+TAIL_S = 0.5
+"""Listening on after the last turn, for a `DONE` too many."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run."""
+
+    url: str
+    conversations: int
+    seconds: float
+    turns: int
+    """At least so many timed turns, if need be for longer than `seconds`..."""
+    limit_seconds: float
+    """...but not beyond this."""
+    events: bool
+    """The first conversation asks for events."""
+
+
+def say(phase: str, **fields: object) -> None:
+    """Print one line for whoever started us."""
+    print(json.dumps({"phase": phase, **fields}), flush=True)
+
+
+class Run:
+    """One run of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        speeches = clips.sentences()
+        self.callers = [Caller(number, plan.conversations, speeches) for number in range(plan.conversations)]
+        self.start = self.steady = self.ending = self.idle = 0.0
+        self._cpu_at_steady = self.cpu_share = 0.0
+
+    def go(self) -> Microphones:
+        """Connect everyone, then talk."""
+        connections = []
+        for number, caller in enumerate(self.callers):
+            mark = "&" if "?" in self.plan.url else "?"
+            sock, rest = connect(self.plan.url + (f"{mark}events=1" if self.plan.events and number == 0 else ""))
+            connections.append(Connection(sock, rest, caller))
+        microphones = Microphones(connections)
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # a collection in the middle would be lag of our own making
+        self.start = clock()
+        spread = random.Random(self.plan.conversations)
+        for caller in self.callers:
+            caller.speak_at(self.start + spread.uniform(0, SPREAD_S))
+        microphones.run(self._going)
+        return microphones
+
+    def _going(self, now: float) -> bool:
+        if not self.steady:
+            if now - self.start >= RAMP_S:
+                self.steady = now
+                self._cpu_at_steady = time.process_time()
+                say("steady")
+        elif not self.ending:
+            lasted = now - self.steady
+            enough = lasted >= self.plan.seconds and self._timed_turns() >= self.plan.turns
+            if enough or lasted >= self.plan.limit_seconds:
+                self.ending = now
+                self.cpu_share = (time.process_time() - self._cpu_at_steady) / lasted
+                for caller in self.callers:
+                    caller.stopping = True
+                say("ending")
+        elif any(caller.busy for caller in self.callers):
+            self.idle = 0.0
+            return now - self.ending < 2 * TURN_LIMIT_S
+        else:
+            self.idle = self.idle or now
+            return now - self.idle < TAIL_S
+        return True
+
+    def _timed_turns(self) -> int:
+        if len(self.callers) > self.plan.turns:  # counting thousands of turns each frame would be lag
+            return self.plan.turns
+        return sum(turn.done is not None and self._timed(turn.speech_end) for c in self.callers for turn in c.turns)
+
+    def _timed(self, speech_end: float | None) -> bool:
+        return speech_end is not None and bool(self.steady) and speech_end >= self.steady
+
+    def result(self, microphones: Microphones) -> dict[str, object]:
+        """The figures; times in ms. `voice_to_voice_ms` holds the timed turns that got a reply."""
+        turns = [turn for caller in self.callers for turn in caller.turns]
+        timed = [turn for turn in turns if self._timed(turn.speech_end)]
+        faults = [fault for turn in turns for fault in turn.faults[:1]]
+        endpoint_ms = [value for caller in self.callers for value in caller.endpoint_to_audio_ms()]
+        return {
+            "conversations": self.plan.conversations,
+            "turns": len(turns),
+            "timed_turns": len(timed),
+            "seconds": self.ending - self.steady,
+            "failed": sum(bool(turn.faults) for turn in turns),
+            "failed_by_kind": dict(Counter(fault.partition(":")[0] for fault in faults)),
+            "first_faults": [f"conversation {t.conversation}: {'; '.join(t.faults)}" for t in turns if t.faults][:8],
+            "lost": sum(caller.lost_because is not None for caller in self.callers),
+            "late_chunks": sum(turn.late_chunks for turn in turns),
+            "turns_with_late_chunks": sum(turn.late_chunks > 0 for turn in turns),
+            "voice_to_voice_ms": [v for turn in timed if (v := turn.voice_to_voice_ms) is not None],
+            "endpoint_to_audio_ms": endpoint_ms,
+            "audio_before_endpoint": sum(value < 0 for value in endpoint_ms),
+            "error_events": dict(
+                Counter(str(e.get("code")) for c in self.callers for e in c.events if e.get("type") == "error")
+            ),
+            "frames_sent": microphones.frames_sent,
+            "lag_p99_ms": microphones.lag.percentile_ms(99),
+            "lag_max_ms": microphones.lag.percentile_ms(100),
+            "generator_cpu_share": self.cpu_share,
+        }
+
+
+def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that the generator and the load measurement share."""
+    parser.add_argument("--seconds", type=float, default=60, help="how long, after a ramp of 6 s (default 60)")
+    parser.add_argument("--turns", type=int, default=32, help="at least so many timed turns (default 32)")
+    parser.add_argument("--limit-seconds", type=float, default=300, help="...but not beyond this (default 300)")
+    parser.add_argument("--no-events", dest="events", action="store_false", help="no events on the first conversation")
+
+
+def main() -> int:
+    """Run the plan of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", help="ws://host:port/ws")
+    parser.add_argument("--conversations", type=int, default=1)
+    add_plan_arguments(parser)
+    run = Run(Plan(**vars(parser.parse_args())))
+    try:
+        microphones = run.go()
+    except (Refused, OSError) as error:
+        print(f"the load generator could not connect: {error}", file=sys.stderr)
+        return 1
+    say("result", **run.result(microphones))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

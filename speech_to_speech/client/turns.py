@@ -1,0 +1,80 @@
+"""Turns, and what they took."""
+
+import collections
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+FIGURES = ("stt", "llm", "tts", "pipeline total", "network", "end to end")
+TURNS_KEPT = 1000
+
+
+@dataclass
+class Turn:
+    """A question and its reply. `end_to_end_ms`: from sending the last speech sample to the first reply block."""
+
+    spoken_s: float | None = None
+    heard: str = ""
+    answered: str = ""
+    end_to_end_ms: float | None = None
+    received_ms: float = 0.0
+    record: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
+
+    def figures(self) -> dict[str, float | None]:
+        """Each stage's part of the waiting in milliseconds; None where it is not known."""
+        at = {name: number(value) for name, value in self.record.items()}.get
+        network = difference(self.end_to_end_ms, at("first_audio_sent_ms"))
+        values = (
+            difference(at("transcript_ms"), at("endpoint_ms")),
+            difference(at("first_text_ms"), at("transcript_ms")),
+            difference(at("first_audio_made_ms"), at("first_text_ms")),
+            difference(at("first_audio_sent_ms"), at("endpoint_ms")),
+            None if network is None else max(0.0, network),
+            self.end_to_end_ms,
+        )
+        return dict(zip(FIGURES, values, strict=True))
+
+    def report(self) -> dict[str, Any]:
+        """What --json writes of it."""
+        times = {name.replace(" ", "_") + "_ms": value for name, value in self.figures().items()}
+        keep = {"heard": self.heard, "answered": self.answered, "turn_ended": self.record or None, "error": self.error}
+        return keep | times | {"received_ms": self.received_ms}
+
+
+@dataclass
+class Journal:
+    """All turns (the last thousand in full), the last error, and how much reply sound came."""
+
+    start_s: float = field(default_factory=time.monotonic)
+    turns: collections.deque[Turn] = field(default_factory=lambda: collections.deque(maxlen=TURNS_KEPT))
+    turn_count: int = 0
+    received_ms: float = 0.0
+    error: str = ""
+
+    def add(self, turn: Turn) -> None:
+        self.turns.append(turn)
+        self.turn_count += 1
+        self.received_ms += turn.received_ms
+
+    def summary(self) -> str:
+        lines = [f"{self.turn_count} turn{'s' * (self.turn_count != 1)} in {time.monotonic() - self.start_s:.1f} s"]
+        for name in FIGURES:
+            values = [v for turn in self.turns if (v := turn.figures()[name]) is not None]
+            if values:
+                cells = "".join(f"{v:>9.0f}" for v in (sum(values) / len(values), min(values), max(values)))
+                lines += [f"{'ms':<16}{'average':>9}{'min':>9}{'max':>9}"] if len(lines) == 1 else []
+                lines.append(f"{name:<16}{cells}")
+        return "\n".join(lines)
+
+
+def number(value: object) -> float | None:
+    """A finite number of an event; None for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def difference(later: float | None, earlier: float | None) -> float | None:
+    return None if later is None or earlier is None else later - earlier

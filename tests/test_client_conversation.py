@@ -1,0 +1,78 @@
+"""What the client makes of the service's messages, and its figures."""
+
+import json
+import time
+
+import pytest
+
+from speech_to_speech.client.console import Console
+from speech_to_speech.client.conversation import Conversation, join_text
+from speech_to_speech.client.sound import Speaker
+from speech_to_speech.client.turns import FIGURES, Journal, Turn
+
+
+def test_figures_of_a_turn() -> None:
+    record = {"endpoint_ms": 500, "transcript_ms": 520, "first_text_ms": 600.5, "first_audio_made_ms": 700}
+    turn = Turn(record=record | {"first_audio_sent_ms": 705, "error": None}, end_to_end_ms=730)
+    expected = {"stt": 20, "llm": 80.5, "tts": 99.5, "pipeline total": 205, "network": 25, "end to end": 730}
+    assert turn.figures() == expected
+
+
+def test_network_is_never_below_zero_and_unknown_stays_unknown() -> None:
+    turn = Turn(record={"first_audio_sent_ms": 705, "endpoint_ms": None}, end_to_end_ms=700)
+    unknown = dict.fromkeys(FIGURES)
+    assert turn.figures() == unknown | {"network": 0, "end to end": 700}
+
+
+def test_summary_has_average_min_and_max() -> None:
+    journal = Journal()
+    for end_to_end_ms in (100, 200, 600, None):
+        journal.turns.append(Turn(end_to_end_ms=end_to_end_ms))
+    journal.turn_count = 4
+    lines = journal.summary().split("\n")
+    assert lines[0].startswith("4 turns in 0.")
+    assert [line.split() for line in lines[1:]] == [
+        ["ms", "average", "min", "max"],
+        ["end", "to", "end", "300", "100", "600"],
+    ]
+
+
+def test_end_to_end_counts_from_the_last_speech_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    conversation = Conversation(Speaker(16_000), Journal(), Console())
+    sent_at_s = []
+    for _ in range(4):
+        conversation.sent(bytes(3200))  # 100 ms each
+        sent_at_s.append(conversation._sent[-1][1])
+    conversation.sent(b"")
+    conversation.received(json.dumps({"type": "speech_stopped", "turn_id": "t1", "audio_ms": 150}))
+    assert conversation.turn is not None
+    assert conversation.turn.spoken_s == sent_at_s[1]
+    conversation.received(bytes(640))
+    assert conversation.turn.end_to_end_ms is not None
+    assert conversation.turn.end_to_end_ms % 1000 == 0
+    assert conversation.turn.end_to_end_ms > (sent_at_s[3] - sent_at_s[1]) * 1000
+
+
+def test_record_of_sent_sound_is_bounded() -> None:
+    conversation = Conversation(Speaker(16_000), Journal(), Console())
+    for _ in range(10_000):
+        conversation.sent(bytes(2048))
+    assert len(conversation._sent) < 60_000 / 64 + 2
+
+
+@pytest.mark.parametrize(
+    "message", ["", "[]", "null", "{}", '{"type": 5}', '{"type": "new"}', '{"type":"speech_stopped"}']
+)
+def test_unknown_messages_are_ignored(message: str) -> None:
+    conversation = Conversation(Speaker(16_000), Journal(), Console())
+    conversation.received(message)
+    conversation.received(b"DONE")
+    assert conversation.state == "listening"
+
+
+def test_pieces_of_a_reply() -> None:
+    assert join_text("It is noon.", "Good bye.") == "It is noon. Good bye."
+    assert join_text("It is ", "noon") == "It is noon"
+    assert join_text("你好。", "再见。") == "你好。再见。"

@@ -1,0 +1,414 @@
+"""Workers: the line, batches, outputs, cancels, deadlines, and what happens when a model hangs or dies."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from fakes import FakeError, Step, Steps
+from service import children_of, eventually, process_gone, wait_until
+
+from speech_to_speech.child import ChildModel
+from speech_to_speech.errors import StageBusy, StageFailed, StageTimeout, WorkerDied, WorkerHung
+from speech_to_speech.workers import Worker
+
+pytestmark = pytest.mark.anyio
+KINDS = pytest.mark.parametrize("kind", ["thread", "process"])
+
+
+class Gate:
+    """A file that a model waits for, so that it works across processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.wait: Step = ("wait", str(path))
+
+    def open(self) -> None:
+        self.path.touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+def model_of(kind: str, **options: Any) -> Any:
+    chosen = Steps.Options(**options)
+    return Steps(chosen) if kind == "thread" else ChildModel("stt", "fakes:Steps", chosen, Steps.batch_limit)
+
+
+@contextlib.asynccontextmanager
+async def working(model: Any, **options: Any) -> AsyncIterator[Worker[list[Step], Any]]:
+    worker: Worker[list[Step], Any] = Worker("stt", model, **options)
+    try:
+        await worker.start()
+        yield worker
+    finally:
+        with anyio.CancelScope(shield=True):
+            await worker.stop()
+
+
+async def outputs_of(worker: Worker[list[Step], Any], *steps: Step) -> list[Any]:
+    async with worker.open(list(steps)) as outputs:
+        return [output async for output in outputs]
+
+
+async def running(worker: Worker[list[Step], Any]) -> None:
+    """Wait until the model has taken the line."""
+    await eventually(lambda: worker._running and not worker.waiting, "a batch is taken")
+
+
+@KINDS
+async def test_requests_are_batched_first_come_first_served(kind: str, gate: Gate) -> None:
+    sizes: list[int] = []
+    ended: list[int] = []
+
+    async def ask(worker: Worker[list[Step], Any], number: int, *before: Step) -> None:
+        assert await outputs_of(worker, *before, ("emit", number)) == [number]
+        ended.append(number)
+
+    async with (
+        working(model_of(kind), batch_limit=4, on_batch=lambda stage, size: sizes.append(size)) as worker,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(ask, worker, 0, gate.wait)
+        await running(worker)
+        for number in range(1, 7):
+            tasks.start_soon(ask, worker, number)
+            await eventually(lambda number=number: worker.waiting == number, "the request waits")
+        gate.open()
+    assert sizes == [1, 4, 2]
+    assert ended == list(range(7))
+
+
+@KINDS
+async def test_outputs_stream_while_the_model_works(kind: str, gate: Gate) -> None:
+    async with (
+        working(model_of(kind)) as worker,
+        worker.open([("emit", "first"), gate.wait, ("emit", "second")]) as outputs,
+    ):
+        assert await anext(outputs) == "first"
+        assert not gate.path.exists()
+        gate.open()
+        assert [output async for output in outputs] == ["second"]
+
+
+@KINDS
+async def test_a_cancelled_waiting_request_leaves_the_line(kind: str, gate: Gate, tmp_path: Path) -> None:
+    async with working(model_of(kind)) as worker, worker.open([gate.wait, ("emit", 1)]) as first:
+        await running(worker)
+        async with worker.open([("touch", str(tmp_path / "ran"))]):
+            assert worker.waiting == 1
+        assert worker.waiting == 0
+        gate.open()
+        assert [output async for output in first] == [1]
+        assert await outputs_of(worker, ("emit", 2)) == [2]
+        assert not (tmp_path / "ran").exists()
+
+
+@KINDS
+async def test_a_cancelled_running_request_stops_at_its_next_step(kind: str, tmp_path: Path) -> None:
+    seen, after = tmp_path / "seen", tmp_path / "after"
+    async with working(model_of(kind)) as worker:
+        async with worker.open([("emit", 1), ("until_cancelled", str(seen)), ("touch", str(after))]) as outputs:
+            assert await anext(outputs) == 1
+        await eventually(seen.exists, "the model sees the cancel", 5.0)
+        assert await outputs_of(worker, ("emit", 2)) == [2]
+        assert not after.exists()
+
+
+@KINDS
+async def test_a_failed_job_leaves_the_others_of_its_batch_alone(kind: str, gate: Gate) -> None:
+    results: dict[int, Any] = {}
+
+    async def ask(worker: Worker[list[Step], Any], number: int, step: Step) -> None:
+        try:
+            results[number] = await outputs_of(worker, step)
+        except StageFailed as error:
+            results[number] = str(error)
+
+    sizes: list[int] = []
+    async with (
+        working(model_of(kind), on_batch=lambda stage, size: sizes.append(size)) as worker,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(ask, worker, 0, gate.wait)
+        await running(worker)
+        tasks.start_soon(ask, worker, 1, ("emit", "a"))
+        tasks.start_soon(ask, worker, 2, ("fail", "this one only"))
+        tasks.start_soon(ask, worker, 3, ("emit", "b"))
+        await eventually(lambda: worker.waiting == 3, "three wait")
+        gate.open()
+    assert sizes == [1, 3]
+    assert results[1] == ["a"]
+    assert results[3] == ["b"]
+    assert "this one only" in results[2]
+
+
+@KINDS
+async def test_a_model_that_raises_fails_its_batch_and_works_on(kind: str) -> None:
+    async with working(model_of(kind)) as worker:
+        with pytest.raises(StageFailed, match="FakeError") as caught:
+            await worker.call([("raise", "as scripted")])
+        assert caught.value.stage == "stt"
+        assert await worker.call([("emit", 1)]) == 1
+        assert worker.healthy
+
+
+@KINDS
+async def test_no_output_is_a_failure_where_one_is_due(kind: str) -> None:
+    async with working(model_of(kind)) as worker:
+        with pytest.raises(StageFailed, match="nothing"):
+            await worker.call([])
+
+
+async def test_a_full_line_refuses_with_stage_busy(gate: Gate) -> None:
+    async with working(model_of("thread"), queue_limit=2) as worker, worker.open([gate.wait]):
+        await running(worker)
+        async with worker.open([]), worker.open([]):
+            with pytest.raises(StageBusy, match="2 requests wait") as caught:
+                worker.open([])
+            assert caught.value.retryable
+        gate.open()
+
+
+async def test_outputs_that_nobody_reads_fail_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speech_to_speech.workers.OUTPUT_LIMIT", 3)
+    async with working(model_of("thread")) as worker:
+        async with worker.open([("emit", number) for number in range(10)]):
+            await eventually(lambda: not worker._running and not worker.waiting, "the batch is done")
+        assert await worker.call([("emit", 1)]) == 1
+
+
+@KINDS
+async def test_a_missed_deadline_is_a_stage_timeout(kind: str, gate: Gate) -> None:
+    async with working(model_of(kind), timeout_s=0.2) as worker:
+        with pytest.raises(StageTimeout, match=r"0\.2 s") as caught:
+            await worker.call([gate.wait])
+        assert caught.value.retryable
+        gate.open()
+        await eventually(lambda: worker.healthy, "recovered")
+
+
+async def test_each_output_has_its_own_deadline(tmp_path: Path) -> None:
+    """A long answer that keeps coming is no late one."""
+
+    async def open_in_turn() -> None:
+        for gate in gates:
+            await anyio.sleep(0.2)
+            gate.open()
+
+    gates = [Gate(tmp_path / str(number)) for number in range(4)]
+    steps = [step for gate in gates for step in (gate.wait, ("emit", gate.path.name))]
+    async with working(model_of("thread"), timeout_s=0.5) as worker, anyio.create_task_group() as tasks:
+        tasks.start_soon(open_in_turn)
+        assert await outputs_of(worker, *steps) == ["0", "1", "2", "3"]
+
+
+async def test_a_request_that_only_waited_is_told_that_the_stage_is_busy(tmp_path: Path) -> None:
+    gates = [Gate(tmp_path / str(number)) for number in range(40)]
+    steps = [step for gate in gates for step in (("wait", str(gate.path)), ("emit", 0))]
+
+    async def keep_working() -> None:
+        for gate in gates:
+            gate.open()
+            await anyio.sleep(0.05)
+
+    async with working(model_of("thread"), timeout_s=0.4, batch_limit=1) as worker, anyio.create_task_group() as tasks:
+        async with worker.open(steps) as outputs:
+            tasks.start_soon(keep_working)
+            await anext(outputs)
+            with pytest.raises(StageBusy, match="waited"):
+                await worker.call([("emit", 1)])
+            assert worker.healthy
+        tasks.cancel_scope.cancel()
+        for gate in gates:
+            gate.open()
+
+
+async def test_a_hung_thread_is_told_to_its_jobs_and_recovers_when_its_call_returns(gate: Gate) -> None:
+    errors: dict[int, Exception] = {}
+
+    async def ask(worker: Worker[list[Step], Any], number: int) -> None:
+        try:
+            await worker.call([gate.wait, ("emit", number)])
+        except (StageTimeout, StageBusy, WorkerHung) as error:
+            errors[number] = error
+
+    async with working(model_of("thread"), timeout_s=0.3, batch_limit=1) as worker:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, worker, 0)
+            await running(worker)
+            tasks.start_soon(ask, worker, 1)
+            await eventually(lambda: len(errors) == 2, "both are told", 2.0)
+        assert isinstance(errors[0], StageTimeout)
+        assert isinstance(errors[1], StageBusy | WorkerHung)
+        await eventually(lambda: not worker.healthy, "it shows", 1.0)
+        with pytest.raises(WorkerHung) as caught:
+            worker.open([])
+        assert not caught.value.retryable
+        gate.open()
+        await eventually(lambda: worker.healthy, "the call has returned", 2.0)
+        assert await worker.call([("emit", 1)]) == 1
+
+
+async def test_a_process_is_a_process() -> None:
+    async with working(model_of("process")) as worker:
+        pid = await worker.call([("pid",)])
+        assert pid == worker.model.pid != os.getpid()
+    async with working(model_of("thread")) as worker:
+        assert await worker.call([("pid",)]) == os.getpid()
+
+
+async def test_a_killed_process_is_told_to_its_job_and_the_next_one_works(gate: Gate) -> None:
+    async with working(model_of("process")) as worker:
+        async with worker.open([("pid",), gate.wait]) as outputs:
+            pid = await anext(outputs)
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(WorkerDied) as caught:
+                await anext(outputs)
+            assert caught.value.retryable
+            assert caught.value.stage == "stt"
+        assert await worker.call([("pid",)]) != pid
+        assert worker.healthy
+
+
+async def test_a_model_that_ends_its_process_is_told_to_its_job(gate: Gate) -> None:
+    async with working(model_of("process")) as worker:
+        with pytest.raises(WorkerDied, match="exit code 3"):
+            await worker.call([("die",)])
+        assert await worker.call([("emit", 1)]) == 1
+
+
+async def test_a_process_killed_while_idle_costs_no_job() -> None:
+    async with working(model_of("process")) as worker:
+        pid = await worker.call([("pid",)])
+        await eventually(lambda: not worker._running, "idle")
+        os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: process_gone(pid), "the kernel has ended it")
+        assert await worker.call([("pid",)]) != pid
+
+
+async def test_a_hung_process_is_killed_and_restarted(gate: Gate) -> None:
+    async with working(model_of("process"), timeout_s=0.3) as worker:
+        pid = await worker.call([("pid",)])
+        with pytest.raises(StageTimeout):
+            await worker.call([("hold_the_lock", 60)])
+        await eventually(lambda: process_gone(pid), "the hung process is killed", 2.0)
+    # The next deadline must leave room for a restart.
+    async with working(model_of("process"), timeout_s=2.0) as worker:
+        with pytest.raises(StageTimeout):
+            await worker.call([("hold_the_lock", 60)])
+        assert await worker.call([("emit", 1)]) == 1
+        assert worker.healthy
+
+
+async def test_a_crash_loop_backs_off_and_ends_when_the_cause_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[float] = []
+    load = ChildModel.load
+
+    def counted(model: ChildModel[Any, Any]) -> None:
+        starts.append(time.monotonic())
+        load(model)
+
+    monkeypatch.setattr(ChildModel, "load", counted)
+    monkeypatch.setattr("speech_to_speech.workers.RESTART_BACKOFF_S", (0.0, 0.1, 0.3))
+    broken = tmp_path / "broken"
+    async with working(model_of("process", die_on_load_if=str(broken))) as worker:
+        broken.touch()
+        with pytest.raises(WorkerDied):
+            await worker.call([("die",)])
+        await eventually(lambda: not worker.healthy, "it shows")
+        broken.unlink()
+        assert await worker.call([("emit", 1)]) == 1
+        assert worker.healthy
+    assert len(starts) >= 4
+    assert starts[2] - starts[1] >= 0.1
+    assert starts[3] - starts[2] >= 0.3
+
+
+@KINDS
+async def test_a_load_error_reaches_start(kind: str) -> None:
+    expected = FakeError if kind == "thread" else StageFailed
+    with pytest.raises(expected, match="no weights"):
+        async with working(model_of(kind, load_error="no weights")):
+            pass
+
+
+async def test_a_process_that_dies_while_loading_reaches_start(tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    with pytest.raises(WorkerDied):
+        async with working(model_of("process", die_on_load_if=str(tmp_path / "broken"))):
+            pass
+
+
+PARENT = """
+import anyio, sys
+from fakes import Steps
+from speech_to_speech.child import ChildModel
+from speech_to_speech.workers import Worker
+
+async def main():
+    worker = Worker("stt", ChildModel("stt", "fakes:Steps", Steps.Options(), 1), timeout_s=60)
+    await worker.start()
+    steps = [("pid",), ("hold_the_lock", 60)] if sys.argv[1] == "stuck" else [("pid",)]
+    async with worker.open(steps) as outputs:
+        print(await anext(outputs), flush=True)
+        await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a stuck process of its parent's end")
+@pytest.mark.parametrize("state", ["idle", "stuck"])
+def test_the_process_ends_with_a_parent_that_was_killed(state: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT, state], stdout=subprocess.PIPE, text=True) as parent:
+        try:
+            assert parent.stdout is not None
+            grandchild = int(parent.stdout.readline())
+            assert children_of(parent.pid) == [grandchild]
+        finally:
+            parent.kill()
+            parent.wait()
+        wait_until(lambda: process_gone(grandchild), "the grandchild is gone", 1.0)
+
+
+@KINDS
+async def test_nothing_is_left_after_stop(kind: str) -> None:
+    def open_files() -> set[str]:
+        return set(os.listdir("/proc/self/fd"))
+
+    def threads() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name == "stt-worker"]
+
+    async with working(model_of(kind)) as worker:
+        await worker.call([("emit", 1)])
+    await eventually(lambda: not threads(), "earlier tests' threads have ended")
+    before = open_files()
+    async with working(model_of(kind)) as worker:
+        pid = await worker.call([("pid",)])
+        assert threads()
+    assert not threads()
+    if kind == "process":
+        assert pid not in children_of(os.getpid())
+    await eventually(lambda: len(open_files()) <= len(before), "the connection is closed", 2.0)
+
+
+async def test_stop_does_not_wait_for_a_stuck_process() -> None:
+    async with working(model_of("process")) as worker:
+        async with worker.open([("pid",), ("hold_the_lock", 60)]) as outputs:
+            pid = await anext(outputs)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 2.0
+    assert process_gone(pid)
