@@ -275,7 +275,8 @@ class Steps:
         Path(path).touch()
 
     def _until_cancelled(self, job: Job[Any, Any], path: str) -> None:
-        """Make the file once the cancel is seen."""
+        """Say that it has begun, and make the file once the cancel is seen."""
+        job.emit("begun")
         end = time.monotonic() + LIMIT_S
         while not job.cancelled and time.monotonic() < end:
             time.sleep(STEP_S)

@@ -297,7 +297,7 @@ def test_an_utterance_does_not_leak_into_the_next(pocketsphinx: PocketSphinx, es
 
 
 def test_a_cancelled_utterance_is_not_decoded(pocketsphinx: PocketSphinx, espeak: ESpeak) -> None:
-    job = RecordingJob(SpeechRequest(at_16_khz(say(espeak, WEATHER)), "en"))
+    job = WatchedJob(SpeechRequest(at_16_khz(say(espeak, WEATHER)), "en"))
     job.cancelled = True
     pocketsphinx.run([job])
     assert job.outputs == []
