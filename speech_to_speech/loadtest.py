@@ -15,6 +15,7 @@ from speech_to_speech.frames import SAMPLE_RATE_HZ
 DEFAULT_HZ = 440.0
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
 CHUNK = 512  # samples
+FEW_CHUNKS = 32  # a second: what is shorter has had less time to move, and is judged as if it went on in silence
 PEAKS, PEAK_HZ = 6, 12.0  # how many of the spectrum's peaks are looked at, and how wide one is
 STEADY = 0.25  # from there on it is a tone: eSpeak's and human speech stay below 0.2, a tone of 0.04 above 0.35
 TONE_MS, GAP_MS, FADE_MS = 600, 100, 10
@@ -55,7 +56,7 @@ def _steadiness(samples: Samples, hz: float) -> float:
     # einsum, not @: the threads that BLAS would take for this spin for long after.
     amplitudes = np.einsum("kc,c->k", chunks, np.hanning(CHUNK) * np.exp(turn * np.arange(CHUNK)))
     amplitudes *= np.exp(turn * CHUNK * np.arange(len(chunks)))
-    energy = len(chunks) * float((np.abs(amplitudes) ** 2).sum())
+    energy = max(len(chunks), FEW_CHUNKS) * float((np.abs(amplitudes) ** 2).sum())
     return float(np.abs(amplitudes.sum()) ** 2) / energy if energy else 0.0
 
 
