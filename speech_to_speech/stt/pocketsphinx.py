@@ -1,8 +1,8 @@
 """PocketSphinx (https://github.com/cmusphinx/pocketsphinx, BSD) with the US English model inside its package.
 
 Its decoder was trained on recordings and fails on digital silence, which synthetic speech and noise gates have, so
-a little noise goes under its input. On unseen eSpeak sentences that took the word error rate from 0.64 to 0.22; with the
-level and the mean set for each utterance by itself it is 0.15, and does not depend on who spoke before.
+a little noise goes under its input. On unseen eSpeak sentences that took the word error rate from 0.64 to 0.22; with
+the level and the mean set for each utterance by itself it is 0.15, and does not depend on who spoke before.
 Its binding holds the interpreter lock while it decodes, hence the process of its own.
 """
 
