@@ -1,5 +1,6 @@
 """The endpoint: models loaded once, and a session for every connection."""
 
+import functools
 import gc
 import hmac
 import logging
@@ -7,7 +8,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from typing import Literal
-from urllib.parse import urlsplit
 
 import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -81,6 +81,8 @@ class EndpointHandler:
         self.settings = settings
         self.metrics = Metrics()
         self.pipeline = Pipeline(settings, self.metrics)
+        for stage, worker in self.pipeline.workers.items():
+            self.metrics.waiting.labels(stage).set_function(functools.partial(getattr, worker, "waiting"))
         self.state: State = "loading"
         self.error: Exception | None = None
         self.sessions: set[Session] = set()
@@ -89,31 +91,41 @@ class EndpointHandler:
     async def run(self) -> None:
         """Load the models, then look after the sessions until cancelled. A failed load is kept in `error`."""
         try:
-            await self._load()
+            if not await self._load():
+                return
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.pipeline.vad.run)
-                tasks.start_soon(self._check_sessions)
-        except Exception as error:
-            self.state, self.error = "failed", error
-            logger.error("loading failed: %s", error, exc_info=not isinstance(error, SpeechToSpeechError))
+                tasks.start_soon(self._watch_sessions)
+        except Exception:
+            self.state, self.error = "failed", InternalError("the service failed by a defect; its log has the trace")
+            logger.exception("the service failed by a defect")
         finally:
             with anyio.CancelScope(shield=True):
                 await self.pipeline.close()
 
-    async def _load(self) -> None:
+    async def _load(self) -> bool:
         started = time.monotonic()
-        await self.pipeline.load()
+        try:
+            await self.pipeline.load()
+        except Exception as error:
+            self.state, self.error = "failed", error
+            logger.error("loading failed: %s", error, exc_info=not isinstance(error, SpeechToSpeechError))
+            return False
         gc.collect()
         gc.freeze()  # the models stay: the collector need not look at them again
         self.state = "ready"
         logger.info("ready after %.2f s, profile %s", time.monotonic() - started, self.settings.profile)
+        return True
 
-    async def _check_sessions(self) -> None:
+    async def _watch_sessions(self) -> None:
         while True:
             await anyio.sleep(CHECK_S)
-            now = time.monotonic()
-            for session in list(self.sessions):
-                session.check(now)
+            self._check_sessions()
+
+    def _check_sessions(self) -> None:  # by itself, so that no session lives on in a local variable
+        now = time.monotonic()
+        for session in list(self.sessions):
+            session.check(now)
 
     def health(self) -> tuple[int, dict[str, object]]:
         """An HTTP status for `GET /health`, and what it says: 200 only if every model is loaded, warm and not stuck."""
@@ -145,15 +157,17 @@ class EndpointHandler:
         token = self.settings.api_token
         if token is None:
             return
-        bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        for given in (headers.get("x-api-key", ""), bearer):
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        for given in (headers.get("x-api-key", ""), bearer.strip() if scheme.lower() == "bearer" else ""):
             if hmac.compare_digest(given.encode(), token.encode()):
                 return
         raise Unauthorized("the token is wrong or missing; send it as X-API-Key or Authorization: Bearer")
 
     def _check_origin(self, headers: Mapping[str, str]) -> None:
         origin, allowed = headers.get("origin"), self.settings.allowed_origins
-        if origin is None or "*" in allowed or origin in allowed or urlsplit(origin).netloc == headers.get("host"):
+        if origin is None or "*" in allowed or origin in allowed:
+            return
+        if origin.partition("://")[2] == headers.get("host"):
             return
         raise OriginRefused(f"pages of {origin} may not connect; --allowed_origins names those that may")
 
@@ -164,6 +178,7 @@ class EndpointHandler:
             await self._close(websocket, client, ServiceStopping("the service is being restarted"))
             return
         if len(self.sessions) >= self.settings.max_sessions:
+            self.metrics.sessions_ended.labels(ServiceFull.code).inc()
             await self._close(websocket, client, ServiceFull(f"all {self.settings.max_sessions} places are taken"))
             return
         session = Session(uuid.uuid4().hex[:12], self.pipeline, self.metrics, client, options)

@@ -1,6 +1,7 @@
 """The web service: routes and life cycle. No audio logic here: see `s2s_handler` and `speech_to_speech.pipeline`."""
 
 import contextlib
+import ipaddress
 import logging
 import signal
 import socket
@@ -18,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from s2s_handler import EndpointHandler
+from speech_to_speech import cli
 from speech_to_speech.errors import HandshakeRefused, SettingsError
 from speech_to_speech.settings import Settings, load_settings
 
@@ -65,6 +67,10 @@ async def websocket_endpoint(websocket: WebSocket) -> None:
     await handler.process_streaming_data(websocket, options)
 
 
+async def no_such_websocket(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(Response("the conversation is at /ws\n", 404, media_type="text/plain"))
+
+
 def create_app(settings: Settings | None = None) -> Starlette:
     """The application. `uvicorn --factory webservice_starlette:create_app` works too, without the drain of `serve`."""
     handler = prepare_handler(settings or load_settings([]))
@@ -82,6 +88,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         Route("/health", health),
         Route("/metrics", metrics),
         WebSocketRoute("/ws", websocket_endpoint),
+        WebSocketRoute("/{path:path}", no_such_websocket),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
     app.state.handler = handler
@@ -140,7 +147,8 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise SettingsError(f"port: can't listen on {host}:{port}: {error.strerror}; choose another --port") from error
+        why = f"can't listen on {host}:{port}: {error.strerror}"
+        raise SettingsError(f"port: {why}; choose another --host or --port") from error
     return listener
 
 
@@ -155,17 +163,22 @@ def serve(settings: Settings) -> int:
         app,
         log_config=None,
         access_log=False,
-        ws_max_size=settings.max_message_bytes,
+        ws_max_size=2 * settings.max_message_bytes,  # the handler closes earlier, with an event and a count
         ws_per_message_deflate=False,
         ws_ping_interval=PING_S,
-        ws_ping_timeout=PING_S,
+        # No time-out: while a session's backlog is full its reader waits, and pongs with it. A dead peer is noticed by
+        # the kernel (UNACKNOWLEDGED_MS), a silent one by the idle limit.
+        ws_ping_timeout=None,
         timeout_graceful_shutdown=2,
     )
     uvicorn_logger = logging.getLogger("uvicorn.error")
     uvicorn_logger.setLevel(max(logging.WARNING, logging.getLogger().level))
     # What uvicorn says of every handshake that the application has answered with an HTTP status.
     uvicorn_logger.addFilter(lambda entry: "without completing handshake" not in entry.getMessage())
-    logger.info("listening on http://%s:%d", *listener.getsockname()[:2])
+    host, port = listener.getsockname()[:2]
+    logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    if settings.api_token is None and not ipaddress.ip_address(host).is_loopback:
+        logger.warning("no S2S_API_TOKEN is set: whoever reaches %s may connect", host)
     server = DrainingServer(config, app.state.handler)
     server.run(sockets=[listener])
     handler: EndpointHandler = app.state.handler
@@ -177,11 +190,7 @@ def serve(settings: Settings) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python webservice_starlette.py [--name value ...]`: the same as `speech-to-speech serve`."""
-    try:
-        return serve(load_settings(sys.argv[1:] if arguments is None else arguments))
-    except SettingsError as error:
-        print(f"speech-to-speech: {error}", file=sys.stderr)
-        return 2
+    return cli.main(["serve", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ project's own client, prints what happened, and leaves question.wav and reply.wa
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demo"
 QUESTION = "I need some help with my computer"
 START_TIMEOUT_S = 60.0
+LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy is not asked for loopback
 STEPS = (
     ("speech to text", "endpoint_ms", "transcript_ms"),
     ("language model", "transcript_ms", "first_text_ms"),
@@ -52,7 +54,8 @@ def write_question(path: Path) -> None:
 def service(log: Path) -> Iterator[str]:
     """The service on a free port, healthy; its base URL. It is stopped at the end."""
     command = [sys.executable, str(ROOT / "webservice_starlette.py"), "--profile", "embedded", "--port", "0"]
-    with log.open("w") as output, subprocess.Popen(command, stderr=output) as process:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("S2S_")}
+    with log.open("w") as output, subprocess.Popen(command, stderr=output, env=environment) as process:
         try:
             yield wait_healthy(process, log)
         finally:
@@ -63,7 +66,7 @@ def wait_healthy(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
         if address := re.search(r"listening on (http://\S+)", log.read_text()):
-            with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(f"{address[1]}/health"):
+            with contextlib.suppress(urllib.error.URLError), LOCAL.open(f"{address[1]}/health"):
                 return address[1]
         time.sleep(0.05)
     sys.exit(f"the service did not start; the end of {log}:\n{log.read_text()[-1000:]}")

@@ -75,6 +75,7 @@ class ChildModel(Generic[In, Out]):
                 self.close()
                 raise error
             case message:
+                self.close()
                 raise StageFailed(self.stage, f"its process answered {message[0]!r} to a load")
 
     def warm_up(self) -> None:
@@ -95,6 +96,10 @@ class ChildModel(Generic[In, Out]):
                         self._running[number].fail(error)
                     case _:
                         raise StageFailed(self.stage, f"its process sent {message[0]!r} in a run")
+        except BaseException:
+            self.kill()  # what is left of this batch in the pipe would be taken for the next one's
+            self.close()
+            raise
         finally:
             self._running = {}
 
@@ -147,6 +152,9 @@ class ChildModel(Generic[In, Out]):
 
     def _died(self) -> WorkerDied:
         assert self._process is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(CLOSE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         return WorkerDied(self.stage, f"its process ended (exit code {self._process.poll()})")

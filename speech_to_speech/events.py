@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from speech_to_speech.frames import SAMPLE_RATE_HZ
-from speech_to_speech.metrics import TurnRecord
+from speech_to_speech.record import TurnRecord
 
 
 @dataclass(frozen=True, slots=True)

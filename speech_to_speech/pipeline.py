@@ -19,11 +19,13 @@ from speech_to_speech.events import Event, ReplyText, SpeechTranscribed
 from speech_to_speech.frames import ChatRequest, Transcript
 from speech_to_speech.jobs import Model
 from speech_to_speech.llm.stage import LlmStage
-from speech_to_speech.metrics import Metrics, TurnRecord
+from speech_to_speech.metrics import Metrics
 from speech_to_speech.playout import Playout
+from speech_to_speech.record import TurnRecord
 from speech_to_speech.registry import STAGES, find
 from speech_to_speech.settings import Settings
 from speech_to_speech.stt.stage import SttStage
+from speech_to_speech.text import join_text
 from speech_to_speech.tts.stage import TtsStage
 from speech_to_speech.vad.stage import VadStage
 from speech_to_speech.workers import Worker
@@ -42,7 +44,7 @@ class Turn:
     chat: Chat
     tell: Callable[[Event], Awaitable[None]]
     heard: list[Transcript] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    said: str = ""
 
     @property
     def turn_id(self) -> str:
@@ -92,20 +94,22 @@ class Pipeline:
         audio_in, audio_out = anyio.create_memory_object_stream[bytes](CHUNKS_AHEAD)
 
         async def on_piece(piece: str) -> None:
-            turn.said.append(piece)
             await turn.tell(ReplyText(turn.turn_id, piece))
+
+        def on_spoken(piece: str) -> None:
+            turn.said = join_text(turn.said, piece)
 
         try:
             async with anyio.create_task_group() as steps:
                 steps.start_soon(self.llm.answer, request, turn.record, pieces_in, on_piece)
-                steps.start_soon(self.tts.speak, pieces_out, language, turn.record, audio_in)
+                steps.start_soon(self.tts.speak, pieces_out, language, turn.record, audio_in, on_spoken)
                 with audio_out:
                     await playout.play(audio_out)
-        except* Exception as group:
+        except ExceptionGroup as group:
             raise first_of(group) from None
         finally:
             if turn.said:
-                turn.chat.add(turn.question, " ".join(turn.said))
+                turn.chat.add(turn.question, turn.said)
 
     async def load(self) -> None:
         """Load and warm up all models side by side; `loading` shrinks as they get ready. Raises the first error."""
@@ -119,7 +123,7 @@ class Pipeline:
             async with anyio.create_task_group() as loads:
                 for stage in STAGES:
                     loads.start_soon(load_one, stage)
-        except* Exception as group:
+        except ExceptionGroup as group:
             raise first_of(group) from None
 
     async def close(self) -> None:
@@ -134,8 +138,8 @@ def make_worker(stage: str, settings: Settings, metrics: Metrics) -> Worker[Any,
     backend = find(stage, getattr(settings, stage))
     model_class = backend.model_class()
     options = settings.options[stage]
-    batch_limit = getattr(settings, f"{stage}_batch_limit", None) or model_class.batch_limit
-    kind = getattr(settings, f"{stage}_worker", None) or model_class.worker
+    batch_limit = (stage != "vad" and getattr(settings, f"{stage}_batch_limit")) or model_class.batch_limit
+    kind = getattr(settings, f"{stage}_worker") or model_class.worker
     model: Model[Any, Any] = (
         ChildModel(stage, backend.target, options, batch_limit) if kind == "process" else model_class(options)
     )

@@ -7,7 +7,7 @@ import anyio
 
 from speech_to_speech.errors import ReplyTooLong
 from speech_to_speech.frames import pcm_bytes, pcm_ms
-from speech_to_speech.metrics import TurnRecord
+from speech_to_speech.record import TurnRecord
 
 REFILL_BLOCKS = 2  # sent at one waking: half the wake-ups
 

@@ -18,9 +18,10 @@ from speech_to_speech.errors import (
     StageError,
 )
 from speech_to_speech.frames import SpeechDiscarded, SpeechSplit, SpeechStarted, SpeechStopped, VadEvent, VadFailed
-from speech_to_speech.metrics import Metrics, TurnRecord
+from speech_to_speech.metrics import Metrics
 from speech_to_speech.pipeline import Pipeline, Turn
 from speech_to_speech.playout import Playout
+from speech_to_speech.record import TurnRecord
 from speech_to_speech.wire.streaming import SHORTEST_BLOCK, StreamOptions, block_bytes, error_event
 
 logger = logging.getLogger(__name__)
@@ -129,9 +130,9 @@ class Session:
         """Tell the client of a message that is not audio; raises the error when it goes on."""
         self._last_message = time.monotonic()
         self._bad_messages += 1
-        await self._tell_error(error)
         if self._bad_messages >= self._settings.bad_message_limit:
             raise error
+        await self._tell_error(error)
 
     def _on_vad_event(self, event: VadEvent) -> None:
         if isinstance(event, SpeechStopped):

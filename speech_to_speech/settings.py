@@ -20,7 +20,7 @@ import pydantic
 from speech_to_speech.errors import SettingsError
 from speech_to_speech.jobs import WorkerKind
 from speech_to_speech.profiles import PROFILES
-from speech_to_speech.registry import STAGES, find, import_models
+from speech_to_speech.registry import STAGES, find, import_models, names
 from speech_to_speech.vad.endpointing import EndpointOptions
 
 ENV_PREFIX = "S2S_"
@@ -74,7 +74,8 @@ class Settings:
     stt_timeout_s: Positive = setting(20.0, "deadline of a transcript")
     llm_timeout_s: Positive = setting(20.0, "deadline of each token")
     tts_timeout_s: Positive = setting(20.0, "deadline of each piece of audio")
-    stt_worker: WorkerKind | None = setting(None, "thread or process, instead of the backend's own choice")
+    vad_worker: WorkerKind | None = setting(None, "thread or process, instead of the backend's own choice")
+    stt_worker: WorkerKind | None = setting(None, "the same for speech to text")
     llm_worker: WorkerKind | None = setting(None, "the same for the language model")
     tts_worker: WorkerKind | None = setting(None, "the same for text to speech")
     stt_batch_limit: Count | None = setting(None, "requests in one call, instead of the backend's own limit")
@@ -138,21 +139,30 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
         )
         for stage, options_type in option_types.items()
     }
-    return dataclasses.replace(settings, options=options, api_token=environment.get(TOKEN_VARIABLE) or None)
+    return dataclasses.replace(settings, options=options, api_token=_token(environment))
 
 
 def describe(settings: Settings) -> str:
-    """A help text: every setting of the service and of the chosen backends, with its default."""
+    """A help text: every setting of the service and of the chosen backends, and its value as it stands."""
     lines = []
     for f in dataclasses.fields(Settings):
         if not f.metadata.get("internal"):
-            lines.append(f"  --{f.name:<20} {f.metadata['help']} (default: {_shown(f.default)})")
+            choices = f" ({', '.join(names(f.name))})" if f.name in STAGES else ""
+            lines.append(f"  --{f.name:<20} {f.metadata['help']}{choices}: {_shown(getattr(settings, f.name))}")
     for stage in STAGES:
         backend = f"{stage} {getattr(settings, stage)}"
         for f in dataclasses.fields(settings.options[stage]):
-            text = f"{backend}: {f.metadata.get('help', '')}"
-            lines.append(f"  --{f.name:<20} {text} (default: {_shown(f.default)})")
+            text = f"{backend}: {f.metadata.get('help', 'its own option')}"
+            lines.append(f"  --{f.name:<20} {text}: {_shown(getattr(settings.options[stage], f.name))}")
+    lines.append(f"\nEach is also {ENV_PREFIX}<NAME> in the environment; the service's token only {TOKEN_VARIABLE}.")
     return "\n".join(lines)
+
+
+def _token(environment: Mapping[str, str]) -> str | None:
+    token = environment.get(TOKEN_VARIABLE, "")
+    if not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise SettingsError(f"{TOKEN_VARIABLE}: printable ASCII is expected, with no space at its ends")
+    return token or None
 
 
 def _shown(default: object) -> str:

@@ -4,12 +4,15 @@ The connection's first message names the model; after `ready`, batches come in a
 ends when the connection does, and on Linux with its parent, whatever it is doing.
 """
 
+import contextlib
 import ctypes
 import os
+import pickle
 import queue
 import signal
 import sys
 import threading
+import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -59,6 +62,9 @@ class Child:
                     model.load()
                     model.warm_up()
                 except Exception as error:
+                    # Told to whoever starts the service, not to a client: with all it says.
+                    if not isinstance(error, SpeechToSpeechError):
+                        error = StageFailed(self.stage, f"can't load: {type(error).__name__}: {error}")
                     self.connection.send(("load failed", portable(error, self.stage)))
                     return
         self.connection.send(("ready",))
@@ -69,6 +75,7 @@ class Child:
             try:
                 model.run(jobs)
             except Exception as error:
+                traceback.print_exc()  # to the service's own stderr; the client is told the type only
                 for job in jobs:
                     job.fail(error)
             self.cancelled.clear()
@@ -89,10 +96,12 @@ class Child:
 
 
 def portable(error: Exception, stage: str) -> Exception:
-    """The error itself if the parent knows its type, else its name and text: pickle takes any type, once."""
+    """The error itself if it is ours and can travel, else its type's name."""
     if isinstance(error, SpeechToSpeechError):
-        return error
-    return StageFailed(stage, f"the model raised {type(error).__name__}: {error}")
+        with contextlib.suppress(Exception):
+            pickle.loads(pickle.dumps(error))
+            return error
+    return StageFailed(stage, f"the model raised {type(error).__name__}")
 
 
 def end_with_parent(parent: int) -> None:
@@ -105,7 +114,8 @@ def end_with_parent(parent: int) -> None:
 
 def main() -> None:
     end_with_parent(int(sys.argv[2]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for stop in (signal.SIGINT, signal.SIGTERM):  # the parent's to handle, also when the whole group is told to stop
+        signal.signal(stop, signal.SIG_IGN)
     Child(Connection(int(sys.argv[1]))).serve()
 
 

@@ -18,7 +18,15 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from speech_to_speech.child import ChildModel
-from speech_to_speech.errors import SpeechToSpeechError, StageBusy, StageError, StageFailed, StageTimeout, WorkerHung
+from speech_to_speech.errors import (
+    SpeechToSpeechError,
+    StageBusy,
+    StageError,
+    StageFailed,
+    StageTimeout,
+    WorkerDied,
+    WorkerHung,
+)
 from speech_to_speech.jobs import In, Model, Out
 
 logger = logging.getLogger(__name__)
@@ -34,7 +42,9 @@ class WorkerJob(Generic[In, Out]):
     def __init__(self, worker: "Worker[In, Out]", request: In) -> None:
         self.request = request
         self.cancelled = False
-        self.started = False
+        self.started_s: float | None = None
+        self.model_s = 0.0
+        """From the start of the call to the last output: what the model took, without the wait in the line."""
         self._worker = worker
         self._ended = False
         self._error: Exception | None = None
@@ -46,12 +56,15 @@ class WorkerJob(Generic[In, Out]):
 
     def emit(self, output: Out) -> None:
         self._worker.progressed()
+        if self.started_s is not None:
+            self.model_s = time.monotonic() - self.started_s
         if not self.cancelled:
             self._worker.call_on_loop(self._deliver, output)
 
     def fail(self, error: Exception) -> None:
         if not isinstance(error, SpeechToSpeechError):
-            error = StageFailed(self._worker.stage, f"the model failed: {type(error).__name__}: {error}")
+            logger.error("%s: the model failed a job", self._worker.stage, exc_info=error)
+            error = StageFailed(self._worker.stage, f"the model failed with {type(error).__name__}")
         self._worker.call_on_loop(self._end, error)
 
     def done(self) -> None:
@@ -66,7 +79,8 @@ class WorkerJob(Generic[In, Out]):
             self._send.send_nowait(output)
         except anyio.WouldBlock:
             self._end(StageFailed(self._worker.stage, f"made more than {OUTPUT_LIMIT} outputs that nobody read"))
-            self.cancel()
+            self.cancelled = True  # the reader gets what there is, then the error
+            self._worker.forget(self)
 
     def _end(self, error: Exception | None) -> None:
         if not self._ended:
@@ -88,8 +102,8 @@ class WorkerJob(Generic[In, Out]):
         if not self.cancelled:
             self.cancelled = True
             self._send.close()
-            self.outputs.close()
             self._worker.forget(self)
+        self.outputs.close()
 
 
 class Outputs(Generic[In, Out]):
@@ -107,6 +121,11 @@ class Outputs(Generic[In, Out]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._job.cancel()
+
+    @property
+    def model_s(self) -> float:
+        """Seconds that the model took for the outputs so far."""
+        return self._job.model_s
 
     def __aiter__(self) -> AsyncIterator[Out]:
         return self
@@ -140,6 +159,7 @@ class Worker(Generic[In, Out]):
     ) -> None:
         self.stage = stage
         self.model = model
+        self._child = model if isinstance(model, ChildModel) else None
         self.batch_limit = batch_limit or model.batch_limit
         self.queue_limit = queue_limit
         self.timeout_s = timeout_s
@@ -153,7 +173,7 @@ class Worker(Generic[In, Out]):
         self._progress_s = 0.0
         self._stopping = False
         self._restarts = 0  # in a row, without a batch that went well in between
-        self._failed_restarts = 0  # in a row
+        self._restarting_since: float | None = None
 
     # The event loop.
 
@@ -172,9 +192,9 @@ class Worker(Generic[In, Out]):
             WorkerHung: the model's thread is stuck.
         """
         if self.hung:
-            if not isinstance(self.model, ChildModel):
+            if self._child is None:
                 raise WorkerHung(self.stage, "the model is stuck in a call; restart the service")
-            self.model.kill()
+            self._child.kill()
         job = WorkerJob(self, request)
         with self._wakes:
             if len(self._line) >= self.queue_limit:
@@ -201,24 +221,28 @@ class Worker(Generic[In, Out]):
 
     @property
     def healthy(self) -> bool:
-        """False while the thread is stuck, or its process can't be restarted."""
-        return not self.hung and self._failed_restarts < 3
+        """False while the thread is stuck, or its process could not be restarted for the whole time-out."""
+        since = self._restarting_since
+        return not self.hung and (since is None or time.monotonic() - since < self.timeout_s)
 
     @property
     def waiting(self) -> int:
+        """How many requests are in the line."""
         return len(self._line)
 
     def timed_out(self, job: WorkerJob[In, Out], timeout_s: float) -> StageError:
         """Say why `job` had no output in time; a hung process is killed, and its other jobs learn of it."""
         hung = self._stuck_for(0.9 * timeout_s)  # the call began a little later than the job's own wait
-        if hung and isinstance(self.model, ChildModel):
-            self.model.kill()
+        if hung and self._child is not None:
+            self._child.kill()
         elif hung:
             stuck = WorkerHung(self.stage, "the model is stuck in a call")
             for waiting in [*self._running, *self._line]:
                 if waiting is not job:
                     waiting._end(stuck)
-        if not job.started:
+        if job.started_s is None and self._restarting_since is not None:
+            return WorkerDied(self.stage, "its process ended and is still being restarted")
+        if job.started_s is None:
             return StageBusy(self.stage, f"the request waited {timeout_s:g} s for its turn")
         return StageTimeout(self.stage, f"no answer within {timeout_s:g} s")
 
@@ -228,16 +252,16 @@ class Worker(Generic[In, Out]):
             if job in self._line:
                 self._line.remove(job)
                 return
-        if job.started and isinstance(self.model, ChildModel):
-            self.model.cancel(job)
+        if job.started_s is not None and self._child is not None:
+            self._child.cancel(job)
 
     async def stop(self) -> None:
         """End the thread and the model's process; a stuck thread is left to end with the service."""
         with self._wakes:
             self._stopping = True
             self._wakes.notify()
-        if isinstance(self.model, ChildModel):
-            self.model.kill()
+        if self._child is not None:
+            self._child.kill()
         if self._thread.is_alive():
             await anyio.to_thread.run_sync(self._thread.join, 2.0, abandon_on_cancel=True)
 
@@ -257,18 +281,18 @@ class Worker(Generic[In, Out]):
             self.model.load()
             self.model.warm_up()
         except BaseException as error:
-            if isinstance(self.model, ChildModel):
-                self.model.close()
+            if self._child is not None:
+                self._child.close()
             self.call_on_loop(self._set_ready, error)
             return
         self.call_on_loop(self._set_ready, None)
         while not self._stopping:
-            if isinstance(self.model, ChildModel) and not self.model.alive:
-                self._restart(self.model)
+            if self._child is not None and not self._child.alive:
+                self._restart(self._child)
             elif jobs := self._take():
                 self._run(jobs)
-        if isinstance(self.model, ChildModel):
-            self.model.close()
+        if self._child is not None:
+            self._child.close()
 
     def _set_ready(self, error: BaseException | None) -> None:
         if self._ready.done():
@@ -282,12 +306,12 @@ class Worker(Generic[In, Out]):
         with self._wakes:
             if not self._line and not self._stopping:
                 self._wakes.wait(IDLE_POLL_S)
-            if isinstance(self.model, ChildModel) and not self.model.alive:
+            if self._child is not None and not self._child.alive:
                 return []  # it ended while idle: the line waits for the next one
             jobs = [self._line.popleft() for _ in range(min(len(self._line), self.batch_limit))]
-            for job in jobs:
-                job.started = True
             self.progressed()
+            for job in jobs:
+                job.started_s = self._progress_s
             self._running = jobs
             return jobs
 
@@ -311,7 +335,8 @@ class Worker(Generic[In, Out]):
                 job.done()
             self._running = ()
 
-    def _restart(self, model: ChildModel[In, Out]) -> None:
+    def _restart(self, child: ChildModel[In, Out]) -> None:
+        self._restarting_since = self._restarting_since or time.monotonic()
         backoff_s = RESTART_BACKOFF_S[min(self._restarts, len(RESTART_BACKOFF_S) - 1)]
         self._restarts += 1
         with self._wakes:
@@ -319,10 +344,9 @@ class Worker(Generic[In, Out]):
         if self._stopping:
             return
         try:
-            model.load()
+            child.load()
         except Exception as error:
-            self._failed_restarts += 1
-            logger.error("%s: restarting its process failed %d times: %s", self.stage, self._failed_restarts, error)
+            logger.error("%s: restarting its process failed: %s", self.stage, error)
         else:
-            self._failed_restarts = 0
-            logger.warning("%s: its process was restarted", self.stage)
+            self._restarting_since = None
+            logger.warning("%s: its process was restarted, pid %s", self.stage, child.pid)

@@ -226,6 +226,11 @@ def wait_for_file(path: str) -> None:
 Step = tuple[str, *tuple[Any, ...]]
 
 
+class Unreadable:
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("not a number",)
+
+
 class Steps:
     """A request is a list of steps; between two of them it looks at the cancel, as a model should."""
 
@@ -258,6 +263,11 @@ class Steps:
 
     def _emit(self, job: Job[Any, Any], output: Any) -> None:
         job.emit(output)
+
+    def _emit_unreadable(self, job: Job[Any, Any]) -> None:
+        """An output that a process can send, but its parent can't read; then one more behind it in the pipe."""
+        job.emit(Unreadable())
+        job.emit("left over")
 
     def _pid(self, job: Job[Any, Any]) -> None:
         job.emit(os.getpid())

@@ -75,7 +75,14 @@ def resident_mib(pid: int) -> float:
 class Service:
     """`webservice_starlette.py` on a free port of the loopback address; stopped by its process id."""
 
-    def __init__(self, *flags: str, profile: str = "loadtest", token: str | None = None, ready: bool = True) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        profile: str = "loadtest",
+        token: str | None = None,
+        ready: bool = True,
+        own_group: bool = False,
+    ) -> None:
         self._command = [sys.executable, "-m", "webservice_starlette", "--profile", profile, "--port", "0", *flags]
         self._environment = {
             name: value
@@ -85,11 +92,18 @@ class Service:
         if token is not None:
             self._environment["S2S_API_TOKEN"] = token
         self._ready = ready
+        self._own_group = own_group
 
     def __enter__(self) -> Self:
         self._log = tempfile.TemporaryFile("w+", errors="replace")
         self.process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=self._environment, cwd=HERE
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=self._environment,
+            cwd=HERE,
+            start_new_session=self._own_group,
         )
         try:
             found = wait_until(

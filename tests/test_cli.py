@@ -109,7 +109,7 @@ def test_a_models_module_that_fails_is_one_line(tmp_path: Path) -> None:
 )
 def test_a_port_in_use_is_one_line(command: list[str], taken_port: int) -> None:
     result = run("--profile", "loadtest", "--port", str(taken_port), command=command)
-    assert_refused(result, f"port: can't listen on 127.0.0.1:{taken_port}", "choose another --port")
+    assert_refused(result, f"port: can't listen on 127.0.0.1:{taken_port}", "choose another --host or --port")
 
 
 def test_a_host_that_does_not_resolve_is_one_line() -> None:

@@ -6,9 +6,10 @@ import time
 import pytest
 
 from speech_to_speech.client.console import Console
-from speech_to_speech.client.conversation import Conversation, join_text
+from speech_to_speech.client.conversation import Conversation
 from speech_to_speech.client.sound import Speaker
 from speech_to_speech.client.turns import FIGURES, Journal, Turn
+from speech_to_speech.text import join_text
 
 
 def test_figures_of_a_turn() -> None:

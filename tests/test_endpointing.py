@@ -154,12 +154,12 @@ def test_by_default_a_quarter_second_of_speech_is_enough() -> None:
     assert kinds(events) == [(0, SpeechStarted), (15, SpeechStopped)]
 
 
-def test_after_a_discard_the_next_utterance_begins_afresh() -> None:
+def test_what_was_discarded_is_pre_roll_of_the_next_utterance() -> None:
     events = run(*[SPEECH] * 3, *[SILENCE] * 4, SILENCE, *[SPEECH] * 8, *[SILENCE] * 4)
     assert kinds(events)[2:] == [(8, SpeechStarted), (19, SpeechStopped)]
     stopped = events[-1][1]
     assert isinstance(stopped, SpeechStopped)
-    assert numbers(stopped.pcm) == list(range(7, 20))
+    assert numbers(stopped.pcm) == list(range(3, 20))
     assert stopped.speech_ms == 12 * WINDOW_MS
 
 

@@ -7,12 +7,13 @@ import re
 import pytest
 from prometheus_client import generate_latest
 
-from speech_to_speech import metrics as metrics_module
+from speech_to_speech import record as record_module
 from speech_to_speech.chat import Chat
 from speech_to_speech.events import Event
 from speech_to_speech.frames import Transcript
-from speech_to_speech.metrics import STEPS, Metrics, TurnRecord
+from speech_to_speech.metrics import Metrics
 from speech_to_speech.pipeline import Turn
+from speech_to_speech.record import STEPS, TurnRecord
 
 
 def spoken() -> TurnRecord:
@@ -40,7 +41,7 @@ def test_a_step_that_did_not_happen_is_none() -> None:
 
 def test_only_the_first_mark_of_a_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([1.0, 2.0])
-    monkeypatch.setattr(metrics_module.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(record_module.time, "monotonic", lambda: next(times))
     record = TurnRecord("s", "t")
     record.mark("first_token")
     record.mark("first_token")
@@ -79,7 +80,7 @@ def test_a_turn_logs_no_words(caplog: pytest.LogCaptureFixture) -> None:
 
     turn = Turn(spoken(), Chat("prompt words", 2), tell)
     turn.heard.append(Transcript("heard words", "en"))
-    turn.said.append("said words")
+    turn.said = "said words"
     with caplog.at_level(logging.DEBUG):
         Metrics().observe_turn(turn.record)
     assert caplog.text

@@ -9,8 +9,8 @@ import pytest
 from speech_to_speech import playout as playout_module
 from speech_to_speech.errors import ReplyTooLong
 from speech_to_speech.frames import pcm_bytes, pcm_ms
-from speech_to_speech.metrics import TurnRecord
 from speech_to_speech.playout import Playout
+from speech_to_speech.record import TurnRecord
 from speech_to_speech.wire.streaming import LONGEST_BLOCK, SHORTEST_BLOCK, block_bytes
 
 pytestmark = pytest.mark.anyio

@@ -305,6 +305,20 @@ async def test_sigterm_lets_a_reply_finish_and_refuses_new_sessions() -> None:
         assert time.monotonic() - begun < 6.0
 
 
+async def test_sigterm_to_the_whole_group_lets_a_transcript_finish() -> None:
+    """What systemd and `timeout` send reaches the models' processes too."""
+    with Service("--stt_worker=process", "--loadtest_stt_ms=400", own_group=True) as running:
+        async with running.talk() as talk:
+            await talk.send(utterance(700))
+            while json.loads(await talk.websocket.recv())["type"] != "speech_stopped":
+                pass
+            os.killpg(running.pid, signal.SIGTERM)
+            reply = await talk.reply(5.0)
+            assert reply.of("turn_ended")[0]["outcome"] == "spoken"
+        wait_until(lambda: running.process.poll() is not None, "it ends", 5.0)
+        assert running.process.returncode == 0
+
+
 async def test_a_reply_that_outlasts_the_drain_is_closed_with_1012() -> None:
     flags = ("--models=fakes", "--tts=scripted", "--scripted_reply_s=60", "--drain_timeout_s=0.5")
     with Service(*flags) as running:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -232,13 +233,19 @@ async def test_a_failing_stage_ends_the_turn_with_its_error_and_one_done(
 
 
 async def test_a_language_model_that_fails_after_its_first_sentence(script: Script) -> None:
+    spoken = script.gate()
+
     def fail_late(job: Job[Any, Any]) -> None:
         job.emit("The first sentence. And")
+        spoken.wait(LIMIT_S)
         raise fakes.FakeError
 
     script.llm = fail_late
     async with conversation() as talk:
-        await talk.take_turn()
+        await talk.say()
+        await talk.until(lambda client: client.audio, "its sound")
+        spoken.set()
+        await talk.until_done()
         [error] = talk.client.of(events.Error)
         assert (error.code, error.stage) == ("stage_failed", "llm")
         assert [event.text for event in talk.client.of(events.ReplyText)] == ["The first sentence."]
@@ -454,6 +461,33 @@ async def test_the_end_of_a_session_cancels_its_jobs_and_frees_its_place(script:
         assert talk.client.done == other.client.done == 0
         assert talk.metrics.turns.labels("cancelled")._value.get() == 2
         gc.collect()  # a stream left open warns
+
+
+async def test_an_ended_session_leaves_memory_without_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with conversations(2) as [talk, other]:
+            await talk.take_turn()
+            await talk.say(silence_ms=0)
+            session = weakref.ref(talk.session)
+            talk.session.end()
+            await eventually(talk.over.is_set, "the session has ended")
+            talk.session = other.session
+            await eventually(lambda: session() is None, "the session is gone from memory")
+    finally:
+        gc.enable()
+
+
+async def test_the_chat_keeps_only_what_was_spoken(script: Script) -> None:
+    async with conversation() as talk:
+        script.llm = fakes.answer("One sentence. ", "Another one.")
+        script.tts = fakes.raising
+        await talk.take_turn()
+        script.tts = None
+        await talk.take_turn()
+        request = script.asked["llm"][-1]
+        assert [message.role for message in request.messages] == ["system", "user"]
 
 
 async def test_a_client_that_is_gone_ends_the_session_quietly(script: Script) -> None:

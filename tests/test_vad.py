@@ -8,6 +8,7 @@ from typing import ClassVar
 import anyio
 import numpy as np
 import pytest
+from service import eventually
 
 from speech_to_speech.audio import Resampler, to_pcm
 from speech_to_speech.frames import (
@@ -508,6 +509,39 @@ async def test_a_vad_that_failed_goes_on_afresh() -> None:
         started, failed, again = await heard.until(3)
     assert isinstance(failed, VadFailed)
     assert (started, again) == (SpeechStarted(0.0), SpeechStarted(2 * WINDOW_MS))
+
+
+@pytest.mark.anyio
+async def test_an_outage_is_told_once() -> None:
+    model, heard = ByHand(), Heard()
+    model.failures += [RuntimeError("broken"), RuntimeError("still broken")]
+    async with listening(model) as stage:
+        stream = stage.open(OPTIONS, heard)
+        stream.push(SPEECH)
+        await heard.until(1)
+        stream.push(SPEECH)
+        await eventually(lambda: not model.failures, "the second failure")
+        stream.push(SPEECH)
+        failed, started = await heard.until(2)
+    assert isinstance(failed, VadFailed)
+    assert isinstance(started, SpeechStarted)
+
+
+class OneTooFew(ByHand):
+    """Gives no answer to the last window."""
+
+    def run(self, jobs: Sequence[Job[VadRequest, VadResult]]) -> None:
+        for job in jobs:
+            job.emit(VadResult([1.0] * (len(job.request.windows) - 1), [None] * (len(job.request.windows) - 1)))
+
+
+@pytest.mark.anyio
+async def test_an_answer_too_few_is_a_failure_of_that_batch() -> None:
+    heard = Heard()
+    async with listening(OneTooFew()) as stage:
+        stage.open(OPTIONS, heard).push(SPEECH)
+        (event,) = await heard.until(1)
+    assert isinstance(event, VadFailed)
 
 
 @pytest.mark.anyio

@@ -17,7 +17,7 @@ from fakes import FakeError, Step, Steps
 from service import children_of, eventually, process_gone, wait_until
 
 from speech_to_speech.child import ChildModel
-from speech_to_speech.errors import StageBusy, StageFailed, StageTimeout, WorkerDied, WorkerHung
+from speech_to_speech.errors import StageBusy, StageError, StageFailed, StageTimeout, WorkerDied, WorkerHung
 from speech_to_speech.workers import Worker
 
 pytestmark = pytest.mark.anyio
@@ -150,7 +150,7 @@ async def test_a_failed_job_leaves_the_others_of_its_batch_alone(kind: str, gate
     assert sizes == [1, 3]
     assert results[1] == ["a"]
     assert results[3] == ["b"]
-    assert "this one only" in results[2]
+    assert "FakeError" in results[2]
 
 
 @KINDS
@@ -186,6 +186,23 @@ async def test_outputs_that_nobody_reads_fail_the_job(monkeypatch: pytest.Monkey
         async with worker.open([("emit", number) for number in range(10)]):
             await eventually(lambda: not worker._running and not worker.waiting, "the batch is done")
         assert await worker.call([("emit", 1)]) == 1
+
+
+async def test_a_reader_that_comes_too_late_gets_what_there_is_and_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speech_to_speech.workers.OUTPUT_LIMIT", 3)
+    async with working(model_of("thread")) as worker, worker.open([("emit", n) for n in range(10)]) as outputs:
+        await eventually(lambda: not worker._running and not worker.waiting, "the batch is done")
+        assert [await anext(outputs) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(StageFailed, match="more than 3 outputs"):
+            await anext(outputs)
+
+
+async def test_what_the_parent_cannot_read_costs_a_process_one_batch() -> None:
+    async with working(model_of("process")) as worker:
+        with pytest.raises(StageError):
+            await worker.call([("emit_unreadable",)])
+        assert await worker.call([("emit", 1)]) == 1
+        assert await worker.call([("emit", 2)]) == 2
 
 
 @KINDS

@@ -30,12 +30,17 @@ def websocket_url(text: str, paced: bool) -> str:
 
 
 def auth_headers(url: str, auth_token: str | None, env: Mapping[str, str]) -> list[str]:
-    """The token headers for this address. HF_TOKEN goes to Hugging Face only, and only over TLS. Raises UsageError."""
+    """The token headers for this address.
+
+    An explicit token goes where the user says. Of those in the environment, HF_TOKEN goes to Hugging Face only and
+    only over TLS, and S2S_API_TOKEN only where nobody can read it on the way. Raises UsageError.
+    """
     parts = urllib.parse.urlsplit(url)
     trusted = parts.scheme == "wss" and f".{host_of(url)}".endswith(HUGGING_FACE)
     bearer = auth_token or (env.get("HF_TOKEN") if trusted else None)
+    api_key = None if is_exposed(url) else env.get("S2S_API_TOKEN")
     headers = []
-    for name, prefix, token in (("Authorization", "Bearer ", bearer), ("X-API-Key", "", env.get("S2S_API_TOKEN"))):
+    for name, prefix, token in (("Authorization", "Bearer ", bearer), ("X-API-Key", "", api_key)):
         if token := (token or "").strip():
             if not (token.isascii() and token.isprintable() and " " not in token):
                 raise UsageError(f"the token for {name} holds a character that no token has: was it pasted whole?")

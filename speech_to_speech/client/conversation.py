@@ -9,6 +9,7 @@ from speech_to_speech.client.console import Console, printable
 from speech_to_speech.client.errors import Dropped
 from speech_to_speech.client.turns import Journal, Turn, number
 from speech_to_speech.frames import pcm_ms
+from speech_to_speech.text import join_text
 
 DONE = b"DONE"
 REPLY_TIMEOUT_S = 120.0  # from the last message of an open turn
@@ -128,9 +129,3 @@ class Conversation:
             self._console.note(f"error from the service: {self._journal.error}")
             if turn:
                 turn.error = {name: value for name, value in event.items() if name != "type"}
-
-
-def join_text(so_far: str, piece: str) -> str:
-    """Pieces of a reply as one text; a space between sentences, but not in scripts that have none."""
-    gap = so_far and so_far[-1].isascii() and not so_far[-1].isspace() and not piece[:1].isspace()
-    return so_far + (" " if gap else "") + piece

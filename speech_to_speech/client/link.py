@@ -61,6 +61,7 @@ class Link:
             header=headers,
             suppress_origin=True,
             redirect_limit=0,
+            http_no_proxy=["*"] if is_loopback(host_of(url)) else None,
         )
         self._ws.frame_buffer = BoundedFrames(self._ws.frame_buffer.recv, skip_utf8_validation=False)
         self._ws.cont_frame = BoundedMessage(fire_cont_frame=False, skip_utf8_validation=False)

@@ -8,6 +8,7 @@ Its binding holds the interpreter lock while it decodes, hence the process of it
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +39,8 @@ class PocketSphinx:
         def __post_init__(self) -> None:
             if not 0 <= self.pocketsphinx_noise_floor <= 0.1:
                 raise ValueError(f"pocketsphinx_noise_floor: 0 to 0.1 is allowed, not {self.pocketsphinx_noise_floor}")
+            if self.pocketsphinx_grammar is not None and not Path(self.pocketsphinx_grammar).is_file():
+                raise ValueError(f"pocketsphinx_grammar: there is no file {self.pocketsphinx_grammar!r}")
 
     def __init__(self, options: Options) -> None:
         self._options = options

@@ -1,9 +1,8 @@
 """Speech to text as a step of a turn."""
 
-import time
-
+from speech_to_speech.errors import StageFailed
 from speech_to_speech.frames import SpeechRequest, Transcript
-from speech_to_speech.metrics import TurnRecord
+from speech_to_speech.record import TurnRecord
 from speech_to_speech.workers import Worker
 
 
@@ -17,7 +16,8 @@ class SttStage:
         Raises:
             StageError: the model failed or missed its deadline.
         """
-        asked = time.monotonic()
-        transcript = await self.worker.call(SpeechRequest(pcm, language))
-        record.stt_s += time.monotonic() - asked
-        return transcript
+        async with self.worker.open(SpeechRequest(pcm, language)) as outputs:
+            async for transcript in outputs:
+                record.stt_s += outputs.model_s
+                return transcript
+        raise StageFailed(self.worker.stage, "returned nothing")

@@ -85,11 +85,12 @@ class Endpointer:
 
     def _stop(self) -> VadEvent:
         spoken_ms, silence_ms = self._spoken_ms, self._silence_ms
-        part, ended_ms = b"".join(self._part), self._position_ms - silence_ms
+        part, ended_ms = self._part, self._position_ms - silence_ms
         self._forget()
         if spoken_ms < self._options.min_speech_ms:
+            self._pre_roll.extend(part)  # the next utterance may begin in its silence
             return SpeechDiscarded(ended_ms)
-        return SpeechStopped(part, ended_ms, silence_ms, spoken_ms)
+        return SpeechStopped(b"".join(part), ended_ms, silence_ms, spoken_ms)
 
     def _forget(self) -> None:
         self._pre_roll.clear()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import anyio
 
-from speech_to_speech.errors import SpeechToSpeechError
+from speech_to_speech.errors import SpeechToSpeechError, StageFailed
 from speech_to_speech.frames import VadEvent, VadFailed, pcm_ms
 from speech_to_speech.vad.base import WINDOW_BYTES, VadRequest, VadResult
 from speech_to_speech.vad.endpointing import Endpointer, EndpointOptions
@@ -17,8 +17,12 @@ logger = logging.getLogger(__name__)
 BATCH_LIMIT = 256
 PAUSE_PER_SESSION_S = 0.00005
 LONGEST_PAUSE_S = 0.008
-RETRY_S = 0.1
+RETRY_S = 0.5
 BACKLOG_BYTES = 4 * 32_000  # of one session, unjudged: from there on its reader waits
+
+
+def _nobody(event: VadEvent) -> None:
+    """Takes the events of a closed stream."""
 
 
 class VadStream:
@@ -36,6 +40,7 @@ class VadStream:
         self._queued = False
         self._paused = False
         self._closed = False
+        self._failing = False
         self._generation = 0
         self._drained = anyio.Event()
         self._state: object = None
@@ -44,10 +49,6 @@ class VadStream:
     def received_ms(self) -> float:
         """How much audio came in so far, listened to or not."""
         return pcm_ms(self._received_bytes)
-
-    @property
-    def speaking(self) -> bool:
-        return self._endpointer.speaking
 
     def push(self, pcm: bytes) -> None:
         """Take in audio of any length (an even number of bytes); complete windows get in line for the next batch."""
@@ -85,6 +86,7 @@ class VadStream:
     def close(self) -> None:
         self._closed = True
         self.reset()
+        self._on_event = _nobody  # or the session would stay in memory until the garbage collector comes by
 
     # For the stage.
 
@@ -100,7 +102,7 @@ class VadStream:
         return len(self._buffer) >= WINDOW_BYTES and not self._closed and not self._paused
 
     def advance(self, generation: int, window: bytes, probability: float, state: object) -> None:
-        self._queued = False
+        self._queued = self._failing = False
         if generation == self._generation and not self._closed:
             self._state = state
             event = self._endpointer.feed(window, probability)
@@ -112,7 +114,9 @@ class VadStream:
         self._queued = False
         if generation == self._generation and not self._closed:
             self.reset()
-            self._on_event(VadFailed(error))
+            if not self._failing:  # an outage is told once
+                self._failing = True
+                self._on_event(VadFailed(error))
         self._enqueue()  # what came after a reset
 
     def dequeue(self) -> None:
@@ -175,6 +179,10 @@ class VadStage:
             return
         try:
             result = await self.worker.call(VadRequest(windows, states))
+            if not len(result.probabilities) == len(result.states) == len(batch):
+                raise StageFailed(
+                    self.worker.stage, f"gave {len(result.probabilities)} answers to {len(batch)} windows"
+                )
         except SpeechToSpeechError as error:
             logger.warning("%s", error)
             for stream, generation in batch:
