@@ -163,8 +163,8 @@ class Session:
                 await self._take_turn(turn, event)
                 self._turn = None
             case VadFailed(error):
-                self._turn = None
-                await self._tell_error(error)
+                lost, self._turn = self._turn, None
+                await self._tell_error(error, lost)
 
     def _new_turn(self) -> Turn:
         self._turns += 1

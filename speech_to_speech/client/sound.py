@@ -10,32 +10,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import soxr
 
+from speech_to_speech.audio import Resampler
 from speech_to_speech.client.console import Console, printable
 from speech_to_speech.client.conversation import Conversation
 from speech_to_speech.client.errors import ClientError
-from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
+from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, AudioChunk
 
 MICROPHONE_BUFFER_S = 2
 MICROPHONE_SILENT_S = 10.0  # no sample at all
 PREBUFFER_MS = 80
 SPEAKER_BUFFER_S = 120
-
-
-class Resampler:
-    """Stateful int16 mono resampling; nothing to do when both rates are the same."""
-
-    def __init__(self, from_hz: int, to_hz: int) -> None:
-        self._stream = None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, 1, dtype="int16")
-
-    def __call__(self, pcm: bytes, last: bool = False) -> bytes:
-        if self._stream is None:
-            return pcm
-        out: bytes = self._stream.resample_chunk(np.frombuffer(pcm, np.int16), last=last).tobytes()
-        if last:
-            self._stream.clear()
-        return out
 
 
 class Microphone:
@@ -48,7 +33,8 @@ class Microphone:
         self.wake, self._waker = socket.socketpair()
         self.wake.setblocking(False)
         self._waker.setblocking(False)
-        self._resample = Resampler(rate_hz, SAMPLE_RATE_HZ)
+        self._rate_hz = rate_hz
+        self._resampler = Resampler()
         self._chunk_bytes = BYTES_PER_SAMPLE * chunk_samples
         chunks_kept = max(2, MICROPHONE_BUFFER_S * SAMPLE_RATE_HZ // chunk_samples)
         self._captured: collections.deque[bytes] = collections.deque(maxlen=chunks_kept)
@@ -74,7 +60,7 @@ class Microphone:
             self.wake.recv(4096)
         while self._captured:
             self._heard_s = time.monotonic()
-            pcm = self._resample(self._captured.popleft())
+            pcm = self._resampler.push(AudioChunk(self._captured.popleft(), self._rate_hz))
             samples = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
             self.level_db = 10 * math.log10(float(np.mean(samples**2)) + 1e-12) if len(samples) else self.level_db
             if held:
@@ -102,7 +88,8 @@ class Speaker:
 
     def __init__(self, rate_hz: int, prebuffer_ms: int = PREBUFFER_MS, limit_s: int = SPEAKER_BUFFER_S) -> None:
         self.tail_s = 0.0  # from the buffer through both sound card queues, back into a message
-        self._resample = Resampler(SAMPLE_RATE_HZ, rate_hz)
+        self._rate_hz = rate_hz
+        self._resampler = Resampler(rate_hz)  # a new one for each reply
         self._prebuffer_bytes = BYTES_PER_SAMPLE * rate_hz * prebuffer_ms // 1000
         self._limit_bytes = BYTES_PER_SAMPLE * rate_hz * limit_s
         self._lock = threading.Lock()
@@ -118,13 +105,14 @@ class Speaker:
 
     def play(self, pcm: bytes) -> None:
         """Add sound. What exceeds two minutes unplayed is dropped (a paced service never sends that)."""
-        pcm = self._resample(pcm)
+        pcm = self._resampler.push(AudioChunk(pcm, SAMPLE_RATE_HZ))
         with self._lock:
             self._buffer += pcm[: max(0, self._limit_bytes - len(self._buffer))]
             self._running = self._running or len(self._buffer) >= self._prebuffer_bytes
 
     def end_reply(self) -> None:
-        rest = self._resample(b"", last=True)
+        rest = self._resampler.finish()
+        self._resampler = Resampler(self._rate_hz)
         with self._lock:
             self._buffer += rest
             self._running = True
