@@ -24,9 +24,10 @@ from speech_to_speech.errors import (
     Unauthorized,
 )
 from speech_to_speech.events import Event
+from speech_to_speech.floor import ClientGone
 from speech_to_speech.metrics import Metrics
 from speech_to_speech.pipeline import Pipeline
-from speech_to_speech.session import ClientGone, Session
+from speech_to_speech.session import Session
 from speech_to_speech.settings import Settings
 from speech_to_speech.wire.streaming import (
     DONE,
@@ -225,11 +226,11 @@ class EndpointHandler:
                 f"messages may have {self.settings.max_message_bytes} bytes, this one has {len(content)}"
             )
         try:
-            audio = decode_message(message)
+            received = decode_message(message, full_duplex=session.full_duplex)
         except BadMessage as error:
             await session.receive_bad(error)
         else:
-            await session.receive(audio)
+            await (session.receive(received) if isinstance(received, bytes) else session.receive_report(received))
 
     async def _close(self, websocket: WebSocket, client: WebSocketClient, error: SpeechToSpeechError) -> None:
         """Say why, then close; a client that takes neither is not waited for."""

@@ -3,6 +3,7 @@
 from collections import deque
 
 from speech_to_speech.frames import Message
+from speech_to_speech.text import join_text
 
 
 class Chat:
@@ -10,13 +11,27 @@ class Chat:
 
     def __init__(self, system_prompt: str, size: int) -> None:
         self._system = (Message("system", system_prompt),) if system_prompt else ()
-        self._exchanges: deque[tuple[Message, Message]] = deque(maxlen=size)
+        self._exchanges: deque[tuple[str, str]] = deque(maxlen=size)
 
     def asked(self, question: str) -> tuple[Message, ...]:
-        """The messages for a model that is to answer `question`; the chat itself does not change."""
-        said = [message for exchange in self._exchanges for message in exchange]
-        return (*self._system, *said, Message("user", question))
+        """The messages for a model that is to answer `question`; the chat itself does not change.
+
+        Roles alternate, as templates want it: a question whose answer was not heard at all is joined to the next.
+        """
+        messages: list[Message] = [*self._system]
+        open_question = ""
+        for earlier, answer in self._exchanges:
+            open_question = join_text(open_question, earlier)
+            if answer:
+                messages += [Message("user", open_question), Message("assistant", answer)]
+                open_question = ""
+        return (*messages, Message("user", join_text(open_question, question)))
 
     def add(self, question: str, answer: str) -> None:
-        """Remember an exchange; the oldest beyond `size` is forgotten."""
-        self._exchanges.append((Message("user", question), Message("assistant", answer)))
+        """Remember an exchange, and of its answer what was heard; the oldest beyond `size` is forgotten."""
+        self._exchanges.append((question, answer))
+
+    def amend(self, answer: str) -> None:
+        """So much, and no more, was heard of the last answer."""
+        if self._exchanges:
+            self._exchanges[-1] = (self._exchanges[-1][0], answer)

@@ -83,6 +83,12 @@ class ReplyTooLong(SpeechToSpeechError):
     code = "reply_too_long"
 
 
+class PlaybackUnknown(SpeechToSpeechError):
+    """A client that plays at its own pace did not report its position."""
+
+    code = "playback_unknown"
+
+
 # The client sent what it should not have. Each is an event first, and ends the connection if it goes on.
 
 
@@ -94,6 +100,13 @@ class TextNotAudio(BadMessage):
     """A text message came where only audio is expected."""
 
     code = "text_not_audio"
+    close_code = 1003
+
+
+class BadReport(BadMessage):
+    """A text message of a full duplex client is no report of its playback."""
+
+    code = "bad_report"
     close_code = 1003
 
 

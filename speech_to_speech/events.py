@@ -23,8 +23,16 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechPartial:
+    """More words of the utterance that is being spoken; those told before stay."""
+
+    turn_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechDiscarded:
-    """It was too short: no turn."""
+    """It was too short, or a word of assent while a reply goes on: no turn."""
 
     turn_id: str
     audio_ms: float
@@ -57,6 +65,29 @@ class ReplyText:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyPaused:
+    """Speech over the reply: no more of it is sent until it is clear what that is."""
+
+    turn_id: str
+    played_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyResumed:
+    """It was no interruption: the reply goes on."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyInterrupted:
+    """The reply is over: `played_ms` of it count as heard, what is beyond is to be cut."""
+
+    turn_id: str
+    played_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class TurnEnded:
     """The turn's record; the last message before its DONE."""
 
@@ -75,5 +106,16 @@ class Error:
 
 
 Event = (
-    SessionStarted | SpeechStarted | SpeechDiscarded | SpeechStopped | SpeechTranscribed | ReplyText | TurnEnded | Error
+    SessionStarted
+    | SpeechStarted
+    | SpeechPartial
+    | SpeechDiscarded
+    | SpeechStopped
+    | SpeechTranscribed
+    | ReplyText
+    | ReplyPaused
+    | ReplyResumed
+    | ReplyInterrupted
+    | TurnEnded
+    | Error
 )

@@ -32,6 +32,35 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechContinued:
+    """Speech goes on; so far `voiced_ms` of the utterance were speech, its pauses not counted."""
+
+    audio_ms: float
+    voiced_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SoftEnd:
+    """A short silence, which may be the end or a pause: `pcm` is the utterance's last part so far.
+
+    The other fields are those that `SpeechStopped` would have.
+    """
+
+    pcm: bytes
+    audio_ms: float
+    silence_ms: float
+    speech_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    """It was a pause: the utterance goes on after a `SoftEnd`."""
+
+    audio_ms: float
+    voiced_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechDiscarded:
     """What began was too short to be an utterance: nothing follows."""
 
@@ -67,7 +96,16 @@ class VadFailed:
     error: Exception
 
 
-VadEvent = SpeechStarted | SpeechDiscarded | SpeechSplit | SpeechStopped | VadFailed
+VadEvent = (
+    SpeechStarted
+    | SpeechContinued
+    | SoftEnd
+    | SpeechResumed
+    | SpeechDiscarded
+    | SpeechSplit
+    | SpeechStopped
+    | VadFailed
+)
 
 
 # Requests to the models, and what they give.
@@ -114,8 +152,17 @@ class SpeakRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class WordStart:
+    """The word at index `character` of the text begins at `at_ms` of its audio."""
+
+    character: int
+    at_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """Some speech, in the sample rate of the model that made it."""
+    """Some speech, in the sample rate of the model that made it, and the words that begin in it, if the model tells."""
 
     pcm: bytes
     sample_rate_hz: int
+    words: tuple[WordStart, ...] = ()

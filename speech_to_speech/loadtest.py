@@ -6,11 +6,14 @@ the transcript names its pitch, and the reply is that tone. So a wrong, lost or 
 
 import re
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from speech_to_speech.audio import Samples, to_pcm
 from speech_to_speech.frames import SAMPLE_RATE_HZ
+from speech_to_speech.jobs import Job
 
 DEFAULT_HZ = 440.0
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
@@ -20,12 +23,14 @@ PEAKS, PEAK_HZ = 6, 12.0  # how many of the spectrum's peaks are looked at, and 
 STEADY = 0.25  # from there on it is a tone: eSpeak's and human speech stay below 0.2, a tone of 0.04 above 0.35
 TONE_MS, GAP_MS, FADE_MS = 600, 100, 10
 AMPLITUDE = 0.3
+STEP_S = 0.01  # as a model's step from token to token
 
 
-def occupy(base_ms: float, per_request_ms: float, batch: int) -> None:
-    """Take the time that a model takes for a batch, without holding the interpreter lock."""
-    if duration_ms := base_ms + per_request_ms * batch:
-        time.sleep(duration_ms / 1000)
+def occupy(base_ms: float, per_request_ms: float, jobs: Sequence[Job[Any, Any]]) -> None:
+    """Take the time that a model takes for a batch, without holding the interpreter lock; less, if all are cancelled."""
+    end = time.monotonic() + (base_ms + per_request_ms * len(jobs)) / 1000
+    while (left_s := end - time.monotonic()) > 0 and not all(job.cancelled for job in jobs):
+        time.sleep(min(left_s, STEP_S))
 
 
 def pitch_hz(samples: Samples) -> float:

@@ -43,6 +43,16 @@ class Metrics:
             "s2s_worker_batch_size", "Requests run in one call", ["stage"], buckets=BATCHES, registry=self.registry
         )
         self.waiting = Gauge("s2s_worker_waiting", "Requests in the line", ["stage"], registry=self.registry)
+        self.speculations = Counter(
+            "s2s_speculations",
+            "Replies begun before the endpoint: started, used, wasted; or shed, because of the load",
+            ["result"],
+            registry=self.registry,
+        )
+        self.interruptions = Counter("s2s_interruptions", "Replies that were spoken over", registry=self.registry)
+        self.backchannels = Counter(
+            "s2s_backchannels", "Sounds and words over a reply that did not interrupt it", registry=self.registry
+        )
         self.dropped_bytes = Counter(
             "s2s_dropped_audio_bytes", "Microphone audio dropped while a reply was under way", registry=self.registry
         )

@@ -3,30 +3,29 @@
     microphone -> VAD -> STT -> LLM -> TTS -> playout -> speaker
 
 One `Pipeline` serves all conversations: its models are loaded once, each behind a worker's line. The VAD listens all
-the time and says where utterances begin and end; `run_turn` is what happens with one of them.
+the time and says where utterances begin and end, `floor.Floor` whose turn it is; `answer` is what happens with an
+utterance.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
-from speech_to_speech.chat import Chat
 from speech_to_speech.child import ChildModel
-from speech_to_speech.events import Event, ReplyText, SpeechTranscribed
+from speech_to_speech.events import SpeechTranscribed
 from speech_to_speech.frames import ChatRequest, Transcript
 from speech_to_speech.jobs import Model
 from speech_to_speech.llm.stage import LlmStage
 from speech_to_speech.metrics import Metrics
-from speech_to_speech.playout import Playout
 from speech_to_speech.record import TurnRecord
-from speech_to_speech.registry import STAGES, find
+from speech_to_speech.registry import TURN, find
+from speech_to_speech.reply import Reply
 from speech_to_speech.settings import Settings
 from speech_to_speech.stt.stage import SttStage
-from speech_to_speech.text import join_text
 from speech_to_speech.tts.stage import TtsStage
+from speech_to_speech.turn.stage import TurnStage
 from speech_to_speech.vad.stage import VadStage
 from speech_to_speech.workers import Worker
 
@@ -34,25 +33,7 @@ logger = logging.getLogger(__name__)
 
 PIECES_AHEAD = 4  # of text, that may wait for TTS
 CHUNKS_AHEAD = 64  # of audio, that may wait for playout
-
-
-@dataclass
-class Turn:
-    """One utterance and its reply: what the steps of a turn share."""
-
-    record: TurnRecord
-    chat: Chat
-    tell: Callable[[Event], Awaitable[None]]
-    heard: list[Transcript] = field(default_factory=list)
-    said: str = ""
-
-    @property
-    def turn_id(self) -> str:
-        return self.record.turn_id
-
-    @property
-    def question(self) -> str:
-        return " ".join(part.text for part in self.heard if part.text)
+EVICTING = ("llm", "tts")  # many steps a call, and a cancel is seen after each
 
 
 class Pipeline:
@@ -60,56 +41,74 @@ class Pipeline:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
-        self.workers = {stage: make_worker(stage, settings, metrics) for stage in STAGES}
+        self.workers = {stage: make_worker(stage, settings, metrics) for stage in settings.stages}
         self.vad = VadStage(self.workers["vad"])
+        self.turn = make_turn_stage(self.workers.get(TURN), settings)
         self.stt = SttStage(self.workers["stt"])
         self.llm = LlmStage(self.workers["llm"])
         self.tts = TtsStage(self.workers["tts"])
-        self.loading = set(STAGES)
+        self.loading = set(settings.stages)
 
-    async def hear(self, turn: Turn, pcm: bytes, *, final: bool) -> None:
-        """STT: put the words of an utterance, or of a part of a long one, into the turn."""
-        part = await self.stt.transcribe(pcm, self.settings.language, turn.record)
-        turn.heard.append(part)
-        if final:
-            turn.record.mark("transcript")
-        await turn.tell(
-            SpeechTranscribed(turn.turn_id, turn.question if final else part.text, part.language, final=final)
-        )
+    @property
+    def partial_interval_ms(self) -> float:
+        """How often an utterance is to be transcribed while it is spoken; 0: never."""
+        if self.settings.partial_interval_ms is not None:
+            return self.settings.partial_interval_ms
+        return float(getattr(find("stt", self.settings.stt).model_class(), "partial_interval_ms", 0.0))
 
-    async def run_turn(self, turn: Turn, pcm: bytes, playout: Playout) -> None:
+    @property
+    def affords_speculation(self) -> bool:
+        """Under load speculation is shed first: it begins only if the next call of STT could take it."""
+        return self.settings.speculation != "off" and self.stt.worker.has_room
+
+    async def hear_part(self, pcm: bytes, record: TurnRecord) -> Transcript:
+        """STT: the words of a part of a long utterance."""
+        return await self.stt.transcribe(pcm, self.settings.language, record)
+
+    async def answer(self, reply: Reply, ask: Callable[[Reply], Awaitable[ChatRequest]]) -> None:
         """STT -> LLM -> TTS -> playout, each working on what the one before has made so far.
+
+        A speculative reply goes as far as the settings and the load allow and waits there until it is certain. `ask`
+        gives the request for the LLM when the words are there.
 
         Raises:
             SpeechToSpeechError: a step failed; what others of this turn were doing is cancelled.
+            Evicted: the reply was speculative and gave way.
         """
-        await self.hear(turn, pcm, final=True)
-        if not turn.question:
-            turn.record.outcome = "empty"
+        await self._hear(reply)
+        request = await ask(reply)
+        if self.settings.speculation != "full" or not self.llm.worker.has_room:
+            await reply.until_certain()
+        if not reply.question:
+            await reply.until_certain()
+            reply.record.outcome = "empty"
             return
 
-        language = turn.heard[-1].language
-        request = ChatRequest(turn.chat.asked(turn.question), language)
         pieces_in, pieces_out = anyio.create_memory_object_stream[str](PIECES_AHEAD)
         audio_in, audio_out = anyio.create_memory_object_stream[bytes](CHUNKS_AHEAD)
-
-        async def on_piece(piece: str) -> None:
-            await turn.tell(ReplyText(turn.turn_id, piece))
-
-        def on_spoken(piece: str) -> None:
-            turn.said = join_text(turn.said, piece)
-
         try:
             async with anyio.create_task_group() as steps:
-                steps.start_soon(self.llm.answer, request, turn.record, pieces_in, on_piece)
-                steps.start_soon(self.tts.speak, pieces_out, language, turn.record, audio_in, on_spoken)
+                steps.start_soon(self.llm.answer, reply, request, pieces_in)
+                steps.start_soon(self.tts.speak, reply, pieces_out, audio_in)
                 with audio_out:
-                    await playout.play(audio_out)
+                    await reply.until_certain()
+                    await reply.playout.play(audio_out)
         except ExceptionGroup as group:
             raise first_of(group) from None
-        finally:
-            if turn.said:
-                turn.chat.add(turn.question, turn.said)
+
+    async def _hear(self, reply: Reply) -> None:
+        """STT: put the words of the utterance, or of the last part of a long one, into the reply."""
+        if not reply.transcribed:
+            part = await self.stt.transcribe(reply.pcm, self.settings.language, reply.record, reply.claim)
+            reply.heard.append(part)
+            reply.transcribed = True
+        reply.record.mark("transcript")
+        await reply.tell(SpeechTranscribed(reply.turn_id, reply.question, reply.language, final=True))
+
+    def make_way(self) -> None:
+        """A reply has become certain: speculative ones give way to it."""
+        for worker in self.workers.values():
+            worker.make_way()
 
     async def load(self) -> None:
         """Load and warm up all models side by side; `loading` shrinks as they get ready. Raises the first error."""
@@ -121,7 +120,7 @@ class Pipeline:
 
         try:
             async with anyio.create_task_group() as loads:
-                for stage in STAGES:
+                for stage in self.settings.stages:
                     loads.start_soon(load_one, stage)
         except ExceptionGroup as group:
             raise first_of(group) from None
@@ -148,8 +147,15 @@ def make_worker(stage: str, settings: Settings, metrics: Metrics) -> Worker[Any,
         model,
         batch_limit=batch_limit,
         timeout_s=getattr(settings, f"{stage}_timeout_s"),
+        evicts=stage in EVICTING,
         on_batch=metrics.observe_batch,
     )
+
+
+def make_turn_stage(worker: Worker[Any, Any] | None, settings: Settings) -> TurnStage | None:
+    if worker is None:
+        return None
+    return TurnStage(worker, settings, needs_text=find(TURN, settings.turn).model_class().needs_text)
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

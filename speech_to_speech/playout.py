@@ -2,43 +2,107 @@
 
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass
 
 import anyio
 
-from speech_to_speech.errors import ReplyTooLong
+from speech_to_speech.errors import PlaybackUnknown, ReplyTooLong
 from speech_to_speech.frames import pcm_bytes, pcm_ms
 from speech_to_speech.record import TurnRecord
 
 REFILL_BLOCKS = 2  # sent at one waking: half the wake-ups
 
 
+@dataclass(frozen=True, slots=True)
+class PlayoutOptions:
+    """How a client plays what it is sent.
+
+    paced: it is sent in real time, `lead_ms` ahead; otherwise as fast as it is made.
+    holds: when told of a pause it stops the sound and keeps the rest.
+    reports: its position is only what it reports, and it must report at least every `report_timeout_s`.
+    client_buffer_ms: how much later than it is sent it sounds.
+    """
+
+    paced: bool = True
+    holds: bool = False
+    reports: bool = False
+    lead_ms: float = 120.0
+    client_buffer_ms: float = 100.0
+    report_timeout_s: float = 5.0
+    max_reply_s: float = 120.0
+
+
 class Playout:
     """Sends the audio of one reply.
 
     The client starts to play at the first block, so what it still has to play is what was sent less the time since;
-    when that falls below the lead, more is sent. `block` is in bytes. With `paced` false there is no clock.
+    when that falls below the lead, more is sent. `block` is in bytes. `on_sent` is told of each block, and in how many
+    seconds it begins to sound.
     """
 
     def __init__(
         self,
         send_audio: Callable[[bytes], Awaitable[None]],
         record: TurnRecord,
+        options: PlayoutOptions,
         *,
         block: int,
-        paced: bool,
-        lead_ms: float,
-        client_buffer_ms: float,
-        max_reply_s: float,
+        on_sent: Callable[[bytes, float], None] | None = None,
     ) -> None:
         self._send_audio = send_audio
         self._record = record
+        self._options = options
         self._block = block
         self._block_s = pcm_ms(block) / 1000
-        self._paced = paced
-        self._lead_s = max(lead_ms / 1000, 2 * self._block_s)
-        self._client_buffer_s = client_buffer_ms / 1000 + self._block_s
-        self._left_bytes = pcm_bytes(max_reply_s * 1000)
+        self._on_sent = on_sent
+        self._lead_s = max(options.lead_ms / 1000, 2 * self._block_s)
+        self._client_buffer_s = options.client_buffer_ms / 1000 + self._block_s
+        self._left_bytes = pcm_bytes(options.max_reply_s * 1000)
         self._played_at = 0.0  # when the client will have played all that was sent
+        self._paused_at: float | None = None
+        self._resumed = anyio.Event()
+        self._stopped = False
+        self._reported_ms: float | None = None
+        self._report = anyio.Event()
+
+    @property
+    def paused(self) -> bool:
+        return self._paused_at is not None
+
+    @property
+    def played_ms(self) -> float:
+        """How much of the reply has sounded: as reported, else by the clock."""
+        sent_ms = self._record.reply_ms
+        if self._reported_ms is not None:
+            return min(self._reported_ms, sent_ms)
+        if self._options.reports:
+            return 0.0
+        if not self._options.paced:
+            return sent_ms
+        left_s = self._played_at + self._client_buffer_s - self._clock()
+        return min(max(0.0, sent_ms - left_s * 1000), sent_ms)
+
+    def report(self, played_ms: float) -> None:
+        """The client says how much has sounded."""
+        self._reported_ms = max(played_ms, self._reported_ms or 0.0)
+        self._report.set()
+
+    def pause(self) -> None:
+        """Send nothing more until `resume`."""
+        if self._paused_at is None:
+            self._paused_at = time.monotonic()
+            self._resumed = anyio.Event()
+
+    def resume(self) -> None:
+        if self._paused_at is not None:
+            if self._options.holds:
+                self._played_at += time.monotonic() - self._paused_at
+            self._paused_at = None
+            self._resumed.set()
+
+    def stop(self) -> None:
+        """Send nothing more at all."""
+        self._stopped = True
 
     async def play(self, audio: AsyncIterable[bytes]) -> None:
         """Send the audio block by block, the last one filled up with silence.
@@ -57,22 +121,56 @@ class Playout:
             await self._send(bytes(buffer.ljust(self._block, b"\0")))
 
     async def wait_played(self) -> None:
-        """Wait until the client can have played everything, its own buffer counted: then it opens its microphone."""
-        if self._paced and self._played_at:
-            await anyio.sleep(self._played_at + self._client_buffer_s - time.monotonic())
+        """Wait until the client can have played everything, its own buffer counted: then it opens its microphone.
+
+        Raises:
+            PlaybackUnknown: it has to report its position and does not.
+        """
+        if not self._record.reply_ms:
+            return
+        if self._options.reports:
+            await self._wait_reported()
+        while self._options.paced:
+            await self._until_resumed()
+            left_s = self._played_at + self._client_buffer_s - time.monotonic()
+            if left_s <= 0:
+                return
+            await anyio.sleep(left_s)
+
+    async def _wait_reported(self) -> None:
+        while self.played_ms < self._record.reply_ms - self._block_s * 1000:
+            self._report = anyio.Event()
+            with anyio.move_on_after(self._options.report_timeout_s):
+                await self._report.wait()
+                continue
+            await self._until_resumed()
+            if not self._report.is_set():
+                raise PlaybackUnknown(f"no playback position was reported for {self._options.report_timeout_s:g} s")
+
+    async def _until_resumed(self) -> None:
+        while self._paused_at is not None:
+            await self._resumed.wait()
+
+    def _clock(self) -> float:
+        return self._paused_at if self._paused_at is not None and self._options.holds else time.monotonic()
 
     async def _send(self, block: bytes) -> None:
         self._left_bytes -= len(block)
         if self._left_bytes < 0:
             raise ReplyTooLong(f"the reply was cut at {self._record.reply_ms / 1000:g} s")
+        await self._until_resumed()
         now = time.monotonic()
-        if self._paced:
-            ahead_s = self._played_at - now
-            if ahead_s > self._lead_s + (REFILL_BLOCKS - 1) * self._block_s:
-                await anyio.sleep(ahead_s - self._lead_s)
-                now = time.monotonic()
+        while self._options.paced and self._played_at - now > self._lead_s + (REFILL_BLOCKS - 1) * self._block_s:
+            await anyio.sleep(self._played_at - now - self._lead_s)
+            await self._until_resumed()
+            now = time.monotonic()
+        if self._stopped:
+            return
         await self._send_audio(block)
-        self._played_at = max(self._played_at, now) + self._block_s
+        starts_at = max(self._played_at, now)
+        if self._on_sent is not None:
+            self._on_sent(block, starts_at - now)
+        self._played_at = starts_at + self._block_s
         self._record.mark("first_audio_sent")
         self._record.last_audio_sent = now
         self._record.reply_ms += self._block_s * 1000

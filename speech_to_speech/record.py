@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["spoken", "empty", "cut", "failed", "cancelled"]
+Outcome = Literal["spoken", "empty", "cut", "interrupted", "failed", "cancelled"]
 
 STEPS = (
     "endpoint",
@@ -19,7 +19,10 @@ STEPS = (
 
 @dataclass(slots=True)
 class TurnRecord:
-    """When each step of a turn happened, in seconds of `time.monotonic`; None for what did not happen."""
+    """When each step of a turn happened, in seconds of `time.monotonic`; None for what did not happen.
+
+    `reply_ms` of the reply were sent, `heard_ms` of it heard. `speculative`: work for it had begun before the endpoint.
+    """
 
     session_id: str
     turn_id: str
@@ -33,6 +36,8 @@ class TurnRecord:
     first_audio_sent: float | None = None
     last_audio_sent: float | None = None
     reply_ms: float = 0.0
+    heard_ms: float = 0.0
+    speculative: bool = False
     stt_s: float = 0.0
     tts_s: float = 0.0
     tts_audio_ms: float = 0.0
@@ -65,6 +70,8 @@ class TurnRecord:
             "error": self.error,
             "speech_ms": round(self.speech_ms, 1),
             "reply_ms": round(self.reply_ms, 1),
+            "heard_ms": round(self.heard_ms, 1),
+            "speculative": self.speculative,
             "stt_rtf": self.stt_rtf,
             "tts_rtf": self.tts_rtf,
             **{f"{step}_ms": self.since_speech_ms(step) for step in STEPS},

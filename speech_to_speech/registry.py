@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from speech_to_speech.errors import BackendMissing, SettingsError
 
 STAGES = ("vad", "stt", "llm", "tts")
+TURN = "turn"  # the turn detector, which a service may do without
+NONE = "none"
 
 EMBEDDED = "pip install 'speech-to-speech-service[embedded]'"
 SILERO = "pip install --no-deps silero-vad"
@@ -52,6 +54,8 @@ BACKENDS: dict[tuple[str, str], Backend] = {
     (backend.stage, backend.name): backend
     for backend in (
         Backend("vad", "silero", "speech_to_speech.vad.silero:SileroVad", ("silero_vad",), SILERO),
+        Backend("turn", "rules", "speech_to_speech.turn.rules:Rules"),
+        Backend("turn", "smart_turn", "speech_to_speech.turn.smart_turn:SmartTurn", ("onnxruntime",), EMBEDDED),
         Backend("stt", "pocketsphinx", "speech_to_speech.stt.pocketsphinx:PocketSphinx", ("pocketsphinx",), EMBEDDED),
         Backend("stt", "loadtest", "speech_to_speech.stt.loadtest:LoadtestStt"),
         Backend("llm", "eliza", "speech_to_speech.llm.eliza:Eliza", ("nltk",), EMBEDDED),
@@ -65,9 +69,9 @@ Class = TypeVar("Class", bound=type)
 
 
 def register_model(stage: str, name: str) -> Callable[[Class], Class]:
-    """Make the decorated class a backend of `stage` (stt, llm, tts or vad), to be chosen by `name`."""
-    if stage not in STAGES:
-        raise SettingsError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
+    """Make the decorated class a backend of `stage` (vad, turn, stt, llm or tts), to be chosen by `name`."""
+    if stage not in (*STAGES, TURN):
+        raise SettingsError(f"unknown stage {stage!r}; there are {', '.join((*STAGES, TURN))}")
 
     def register(model: Class) -> Class:
         BACKENDS[stage, name] = Backend(stage, name, f"{model.__module__}:{model.__qualname__}")

@@ -1,91 +1,98 @@
-"""One conversation: its chat, its place in the VAD, its current turn. Everything in here ends with its connection."""
+"""One conversation: its place in the VAD, its floor, its limits. Everything in here ends with its connection."""
 
+import dataclasses
 import logging
 import time
-from typing import Protocol
 
 import anyio
 
 from speech_to_speech import events
-from speech_to_speech.chat import Chat
+from speech_to_speech.echo import EchoGuard
 from speech_to_speech.errors import (
     BadMessage,
     ClientTooSlow,
-    ReplyTooLong,
     SessionIdle,
     SessionTooLong,
     SpeechToSpeechError,
-    StageError,
 )
-from speech_to_speech.frames import SpeechDiscarded, SpeechSplit, SpeechStarted, SpeechStopped, VadEvent, VadFailed
+from speech_to_speech.floor import Client, ClientGone, Floor
+from speech_to_speech.frames import SpeechContinued, SpeechStopped, VadEvent
 from speech_to_speech.metrics import Metrics
-from speech_to_speech.pipeline import Pipeline, Turn
-from speech_to_speech.playout import Playout
+from speech_to_speech.pipeline import Pipeline, first_of
+from speech_to_speech.playout import Playout, PlayoutOptions
 from speech_to_speech.record import TurnRecord
-from speech_to_speech.wire.streaming import SHORTEST_BLOCK, StreamOptions, block_bytes, error_event
+from speech_to_speech.stt.partials import Partials
+from speech_to_speech.vad.base import WINDOW_MS
+from speech_to_speech.wire.streaming import SHORTEST_BLOCK, Playback, StreamOptions, block_bytes
 
 logger = logging.getLogger(__name__)
 
 VAD_EVENTS = 8  # that may wait while a part of a long utterance is transcribed; then the VAD waits too
 
 
-class Client(Protocol):
-    """The way back to the person. Its methods raise `ClientGone` when the connection is."""
-
-    sending_since: float | None
-    """Since when (`time.monotonic`) a message waits to be taken by the client; None if none does."""
-
-    async def send_audio(self, pcm: bytes) -> None: ...
-    async def send_done(self) -> None: ...
-    async def send_event(self, event: events.Event) -> None: ...
-
-
-class ClientGone(Exception):
-    """The connection ended while something was being sent."""
-
-
 class Session:
-    """A conversation with one client, half duplex: it listens, or it takes a turn."""
+    """A conversation with one client: half duplex, where it listens or takes a turn, or full duplex."""
 
     def __init__(
         self, session_id: str, pipeline: Pipeline, metrics: Metrics, client: Client, options: StreamOptions
     ) -> None:
         self.session_id = session_id
+        self.full_duplex = options.full_duplex
         self.error: SpeechToSpeechError | None = None
-        self._settings = pipeline.settings
+        self._settings = settings = pipeline.settings
         self._pipeline = pipeline
         self._metrics = metrics
         self._client = client
-        self._options = options
-        self._chat = Chat(self._settings.init_chat_prompt, self._settings.chat_size)
-        self._stream = pipeline.vad.open(self._settings.endpointing, self._on_vad_event)
-        self._vad_in, self._vad_out = anyio.create_memory_object_stream[VadEvent](VAD_EVENTS)
+        self._playing = PlayoutOptions(
+            paced=options.paced,
+            holds=options.full_duplex and options.events,
+            reports=options.full_duplex and not options.paced,
+            lead_ms=settings.lead_ms,
+            client_buffer_ms=settings.client_buffer_ms,
+            report_timeout_s=settings.report_timeout_s,
+            max_reply_s=settings.max_reply_s,
+        )
+        self._echo = EchoGuard() if options.full_duplex and settings.echo_guard else None
+        partial_ms = pipeline.partial_interval_ms if options.events else 0
+        wants_progress = options.full_duplex or partial_ms > 0
+        self._stream = pipeline.vad.open(
+            dataclasses.replace(settings.endpointing, progress_ms=WINDOW_MS if wants_progress else 0),
+            self._on_vad_event,
+            self._without_echo if self._echo else None,
+        )
+        self._vad_in, self._vad_out = anyio.create_memory_object_stream[tuple[VadEvent, float]](VAD_EVENTS)
+        self._tasks = anyio.create_task_group()
+        partials = None
+        if partial_ms:
+            partials = Partials(pipeline.stt, settings.language, partial_ms, client.send_event, self._tasks)
+        self._floor = Floor(session_id, pipeline, metrics, client, self, self._tasks, partials)
         self._scope = anyio.CancelScope()
-        self._turns = 0
-        self._turn: Turn | None = None
-        self._endpoint = 0.0
         self._listening = True
         self._block = SHORTEST_BLOCK
         self._bad_messages = 0
         self._end_after_turn: SpeechToSpeechError | None = None
-        self._started = self._last_message = time.monotonic()
+        self._started = self._last_message = self._last_audio = time.monotonic()
 
     @property
     def taking_turn(self) -> bool:
         """An utterance is complete and its DONE not yet sent."""
-        return not self._listening
+        return not self._listening or self._floor.taking_turn
 
     async def run(self) -> None:
         """Converse until the connection or `end` ends it."""
         try:
             with self._scope, self._vad_in, self._vad_out:
-                await self._client.send_event(events.SessionStarted(self.session_id))
-                async for event in self._vad_out:
-                    self._stream.resume()
-                    await self._on_speech(event)
-        except ClientGone:
+                async with self._tasks:
+                    await self._client.send_event(events.SessionStarted(self.session_id))
+                    async for event, at in self._vad_out:
+                        self._stream.resume()
+                        await self._floor.on_speech(event, at)
+        except ExceptionGroup as group:
+            if not isinstance(error := first_of(group), ClientGone):
+                raise error from None
             logger.debug("session=%s the client left", self.session_id)
         finally:
+            self._floor.close()
             self._pipeline.vad.close(self._stream)
 
     def end(self, error: SpeechToSpeechError | None = None) -> None:
@@ -110,6 +117,8 @@ class Session:
             self.end(SessionTooLong(f"sessions end after {self._settings.session_timeout_s:g} s"))
         elif self._listening and now - self._last_message > self._settings.idle_timeout_s:
             self.end(SessionIdle(f"nothing came for {self._settings.idle_timeout_s:g} s"))
+        elif now - self._last_audio > self._settings.endpoint_max_ms / 1000 and not self._stream.has_window:
+            self._stream.wait(0)  # a client that stops sending after its last word has said all
 
     # What comes in.
 
@@ -118,6 +127,7 @@ class Session:
         self._last_message = time.monotonic()
         if not audio:
             return
+        self._last_audio = self._last_message
         self._block = block_bytes(len(audio))
         if self._listening:
             self._stream.push(audio)
@@ -126,100 +136,57 @@ class Session:
             self._stream.skip(audio)
             self._metrics.dropped_bytes.inc(len(audio))
 
+    async def receive_report(self, report: Playback) -> None:
+        """Take in how much of a reply has sounded."""
+        self._last_message = time.monotonic()
+        self._floor.report(report.turn_id, report.played_ms)
+
     async def receive_bad(self, error: BadMessage) -> None:
-        """Tell the client of a message that is not audio; raises the error when it goes on."""
+        """Tell the client of a message that it should not have sent; raises the error when it goes on."""
         self._last_message = time.monotonic()
         self._bad_messages += 1
         if self._bad_messages >= self._settings.bad_message_limit:
             raise error
-        await self._tell_error(error)
+        await self._floor.tell_error(error)
 
     def _on_vad_event(self, event: VadEvent) -> None:
-        if isinstance(event, SpeechStopped):
-            self._endpoint = time.monotonic()
+        waiting = self._vad_in.statistics().current_buffer_used
+        if isinstance(event, SpeechContinued) and (waiting or not self._floor.wants_progress):
+            return
+        if isinstance(event, SpeechStopped) and not self.full_duplex:
             self._listening = False
             self._stream.reset()
-        self._vad_in.send_nowait(event)
-        if self._vad_in.statistics().current_buffer_used >= VAD_EVENTS - 1:
+        self._vad_in.send_nowait((event, time.monotonic()))
+        if waiting + 1 >= VAD_EVENTS - 2:  # one window can have three events
             self._stream.pause()
 
-    # What happens with it.
+    def _without_echo(self, window: bytes, end_ms: float, probability: float) -> float:
+        assert self._echo is not None
+        return 0.0 if self._echo.is_echo(window, end_ms) else probability
 
-    async def _on_speech(self, event: VadEvent) -> None:
-        turn = self._turn or self._new_turn()
-        match event:
-            case SpeechStarted(audio_ms):
-                self._turn = turn
-                await self._client.send_event(events.SpeechStarted(turn.turn_id, audio_ms))
-            case SpeechDiscarded(audio_ms):
-                self._turn = None
-                await self._client.send_event(events.SpeechDiscarded(turn.turn_id, audio_ms))
-            case SpeechSplit(pcm):
-                try:
-                    await self._pipeline.hear(turn, pcm, final=False)
-                except StageError as error:
-                    await self._tell_error(error, turn)
-            case SpeechStopped():
-                await self._take_turn(turn, event)
-                self._turn = None
-            case VadFailed(error):
-                lost, self._turn = self._turn, None
-                await self._tell_error(error, lost)
+    # For the floor.
 
-    def _new_turn(self) -> Turn:
-        self._turns += 1
-        record = TurnRecord(self.session_id, f"{self.session_id}-{self._turns}")
-        return Turn(record, self._chat, self._client.send_event)
+    def new_playout(self, record: TurnRecord) -> Playout:
+        on_sent = self._remember_sent if self._echo else None
+        return Playout(self._client.send_audio, record, self._playing, block=self._block, on_sent=on_sent)
 
-    async def _take_turn(self, turn: Turn, speech: SpeechStopped) -> None:
-        """Answer an utterance: exactly one DONE, whatever happens, unless the session ends."""
-        record = turn.record
-        record.endpoint = self._endpoint
-        record.speech_end = self._endpoint - speech.silence_ms / 1000
-        record.speech_ms = speech.speech_ms
-        playout = self._new_playout(record)
-        try:
-            await self._client.send_event(events.SpeechStopped(turn.turn_id, speech.audio_ms))
-            try:
-                await self._pipeline.run_turn(turn, speech.pcm, playout)
-            except ClientGone:
-                raise
-            except Exception as error:
-                await self._turn_failed(turn, error)
-            await playout.wait_played()
-            await self._client.send_event(events.TurnEnded(record))
-        except BaseException:
-            record.outcome = "cancelled"
-            raise
-        finally:
-            self._metrics.observe_turn(record)
-        self._stream.reset()
-        self._listening = True
+    def _remember_sent(self, block: bytes, in_s: float) -> None:
+        assert self._echo is not None
+        self._echo.sent(block, self._stream.received_ms + in_s * 1000)
+
+    def wait(self, silence_ms: float) -> None:
+        self._stream.wait(silence_ms)
+
+    def utterance(self) -> bytes:
+        return self._stream.utterance
+
+    def listen(self) -> None:
+        """Half duplex: what came in during the turn is dropped."""
+        if not self.full_duplex:
+            self._stream.reset()
+            self._listening = True
         self._last_message = time.monotonic()  # listening to a long reply was not idle
-        await self._client.send_done()
+
+    def turn_done(self) -> None:
         if self._end_after_turn is not None:
             self.end(self._end_after_turn)
-
-    async def _turn_failed(self, turn: Turn, error: Exception) -> None:
-        if not isinstance(error, SpeechToSpeechError):
-            logger.exception("session=%s turn=%s failed by a defect", self.session_id, turn.turn_id, exc_info=error)
-        turn.record.outcome = "cut" if isinstance(error, ReplyTooLong) else "failed"
-        turn.record.error = error_event(error).code
-        await self._tell_error(error, turn)
-
-    async def _tell_error(self, error: Exception, turn: Turn | None = None) -> None:
-        event = error_event(error, turn.turn_id if turn else None)
-        logger.info("session=%s error=%s stage=%s turn=%s", self.session_id, event.code, event.stage, event.turn_id)
-        self._metrics.errors.labels(event.code).inc()
-        await self._client.send_event(event)
-
-    def _new_playout(self, record: TurnRecord) -> Playout:
-        return Playout(
-            self._client.send_audio,
-            record,
-            block=self._block,
-            paced=self._options.paced,
-            lead_ms=self._settings.lead_ms,
-            client_buffer_ms=self._settings.client_buffer_ms,
-            max_reply_s=self._settings.max_reply_s,
-        )

@@ -20,7 +20,7 @@ import pydantic
 from speech_to_speech.errors import SettingsError
 from speech_to_speech.jobs import WorkerKind
 from speech_to_speech.profiles import PROFILES
-from speech_to_speech.registry import STAGES, find, import_models, names
+from speech_to_speech.registry import NONE, STAGES, TURN, find, import_models, names
 from speech_to_speech.vad.endpointing import EndpointOptions
 
 ENV_PREFIX = "S2S_"
@@ -54,6 +54,7 @@ class Settings:
     models: Words = setting((), "modules that register backends of your own, comma-separated")
 
     vad: str = setting("silero", "voice activity detection backend")
+    turn: str = setting("rules", "turn detection backend: how long to wait for the endpoint; or none")
     stt: str = setting("pocketsphinx", "speech to text backend")
     llm: str = setting("eliza", "language model backend")
     tts: str = setting("espeak", "text to speech backend")
@@ -64,21 +65,38 @@ class Settings:
     )
 
     thresh: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = setting(0.3, "probability that counts as speech")
-    min_silence_ms: Positive = setting(250.0, "the endpoint wait: silence that ends an utterance")
+    min_silence_ms: Positive = setting(250.0, "the endpoint wait: silence that ends an utterance, if nothing judges it")
+    endpoint_min_ms: Positive = setting(200.0, "the endpoint wait after what the turn detector holds for complete")
+    endpoint_max_ms: Positive = setting(1000.0, "the same after what it holds for a pause in mid-sentence")
     min_speech_ms: NotNegative = setting(500.0, "shorter utterances are discarded (counted with their silence)")
     max_speech_ms: Annotated[float, annotated_types.Ge(1000)] = setting(30_000.0, "longer utterances are split for STT")
     max_utterance_s: Positive = setting(600.0, "an utterance this long ends, whatever comes")
     speech_pad_ms: NotNegative = setting(500.0, "audio before the first speech that belongs to it")
 
+    speculation: Literal["off", "stt", "full"] = setting(
+        "full", "work before the endpoint: none, only speech to text (for a paid language model), or all of it"
+    )
+    soft_end_ms: Annotated[float, annotated_types.Ge(32)] = setting(96.0, "silence after which speculation begins")
+    partial_interval_ms: NotNegative | None = setting(
+        None, "how often an utterance is transcribed while it is spoken (0: never), instead of the backend's own choice"
+    )
+    barge_in_pause_ms: Positive = setting(96.0, "full duplex: so much speech over a reply pauses it")
+    barge_in_ms: Positive = setting(500.0, "so much interrupts it, whatever the words; less than that, only by words")
+    echo_guard: bool = setting(True, "full duplex: take no notice of the reply's own echo")
+    report_timeout_s: Positive = setting(5.0, "how often unpaced full duplex clients must report their playback")
+
     vad_timeout_s: Positive = setting(5.0, "deadline of a VAD batch")
+    turn_timeout_s: Positive = setting(2.0, "deadline of a turn detector's judgement")
     stt_timeout_s: Positive = setting(20.0, "deadline of a transcript")
     llm_timeout_s: Positive = setting(20.0, "deadline of each token")
     tts_timeout_s: Positive = setting(20.0, "deadline of each piece of audio")
     vad_worker: WorkerKind | None = setting(None, "thread or process, instead of the backend's own choice")
+    turn_worker: WorkerKind | None = setting(None, "the same for the turn detector")
     stt_worker: WorkerKind | None = setting(None, "the same for speech to text")
     llm_worker: WorkerKind | None = setting(None, "the same for the language model")
     tts_worker: WorkerKind | None = setting(None, "the same for text to speech")
-    stt_batch_limit: Count | None = setting(None, "requests in one call, instead of the backend's own limit")
+    turn_batch_limit: Count | None = setting(None, "requests in one call, instead of the backend's own limit")
+    stt_batch_limit: Count | None = setting(None, "the same for speech to text")
     llm_batch_limit: Count | None = setting(None, "the same for the language model")
     tts_batch_limit: Count | None = setting(None, "the same for text to speech")
 
@@ -98,8 +116,21 @@ class Settings:
     api_token: str | None = field(default=None, repr=False, metadata={"internal": True})
 
     @property
+    def stages(self) -> tuple[str, ...]:
+        """Those that have a model."""
+        return STAGES if self.turn == NONE else (*STAGES, TURN)
+
+    @property
     def endpointing(self) -> EndpointOptions:
-        return EndpointOptions(**{name.name: getattr(self, name.name) for name in dataclasses.fields(EndpointOptions)})
+        return EndpointOptions(
+            thresh=self.thresh,
+            min_silence_ms=self.min_silence_ms,
+            soft_end_ms=0 if self.speculation == "off" else self.soft_end_ms,
+            min_speech_ms=self.min_speech_ms,
+            max_speech_ms=self.max_speech_ms,
+            max_utterance_s=self.max_utterance_s,
+            speech_pad_ms=self.speech_pad_ms,
+        )
 
 
 NAMES = tuple(f.name for f in dataclasses.fields(Settings) if not f.metadata.get("internal"))
@@ -124,7 +155,10 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
         raise SettingsError(f"profile: unknown profile {profile!r}; there are {', '.join(PROFILES)}")
     values = PROFILES[profile] | given
     import_models(_validate("models", Words, values.get("models", ())))
-    option_types = {stage: _options_type(stage, str(values.get(stage, getattr(Settings, stage)))) for stage in STAGES}
+    chosen_names = {stage: str(values.get(stage, getattr(Settings, stage))) for stage in (*STAGES, TURN)}
+    if chosen_names[TURN] == NONE:
+        del chosen_names[TURN]
+    option_types = {stage: _options_type(stage, name) for stage, name in chosen_names.items()}
     allowed: dict[str, None] = dict.fromkeys(NAMES)
     for options_type in option_types.values():
         allowed |= {f.name: None for f in dataclasses.fields(options_type)}
@@ -147,9 +181,9 @@ def describe(settings: Settings) -> str:
     lines = []
     for f in dataclasses.fields(Settings):
         if not f.metadata.get("internal"):
-            choices = f" ({', '.join(names(f.name))})" if f.name in STAGES else ""
+            choices = f" ({', '.join(names(f.name))})" if f.name in (*STAGES, TURN) else ""
             lines.append(f"  --{f.name:<20} {f.metadata['help']}{choices}: {_shown(getattr(settings, f.name))}")
-    for stage in STAGES:
+    for stage in settings.stages:
         backend = f"{stage} {getattr(settings, stage)}"
         for f in dataclasses.fields(settings.options[stage]):
             text = f"{backend}: {f.metadata.get('help', 'its own option')}"

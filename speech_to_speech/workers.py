@@ -1,8 +1,8 @@
 """A model on its own thread, shared by all conversations.
 
-Requests wait in one line. The thread takes as many as wait, up to the batch limit, first come first served, runs
-them in one call and sends the outputs back to the event loop. A model in a process of its own goes through
-the same thread: `child.ChildModel` stands in for it.
+Requests wait in one line. The thread takes as many as wait, up to the batch limit, confirmed ones before speculative
+ones and otherwise first come first served, runs them in one call and sends the outputs back to the event loop. A model
+in a process of its own goes through the same thread: `child.ChildModel` stands in for it.
 """
 
 import asyncio
@@ -36,11 +36,29 @@ IDLE_POLL_S = 1.0  # how often an idle worker looks after its process
 RESTART_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
+class Evicted(Exception):
+    """A speculative request gave way to a confirmed one."""
+
+
+class Claim:
+    """How the requests of one reply stand in the lines. What is speculative may come to nothing, so it waits behind
+    what is confirmed and gives way to it; its owner confirms it when it is certain."""
+
+    def __init__(self, *, speculative: bool = False) -> None:
+        self.speculative = speculative
+        self.evicted = False
+        """A request gave way: the reply has to be begun anew."""
+
+
+CONFIRMED = Claim()
+
+
 class WorkerJob(Generic[In, Out]):
     """A request in a worker's line. The model's thread emits; the event loop reads."""
 
-    def __init__(self, worker: "Worker[In, Out]", request: In) -> None:
+    def __init__(self, worker: "Worker[In, Out]", request: In, claim: Claim) -> None:
         self.request = request
+        self.claim = claim
         self.cancelled = False
         self.started_s: float | None = None
         self.model_s = 0.0
@@ -97,6 +115,14 @@ class WorkerJob(Generic[In, Out]):
                 raise self._error from None
             raise
 
+    def evict(self) -> None:
+        """Stop a speculative job: its reader gets `Evicted`."""
+        if not self._ended:
+            self.claim.evicted = True
+            self._end(Evicted())
+            self.cancelled = True
+            self._worker.forget(self)
+
     def cancel(self) -> None:
         """Nobody waits for this job any more: it leaves the line, or its model stops at the next step."""
         if not self.cancelled:
@@ -144,7 +170,8 @@ class Worker(Generic[In, Out]):
     """The line of requests in front of one model, and the thread that works it off.
 
     `timeout_s` bounds the wait for each output, the time in the line included. `queue_limit` bounds the line: a
-    request beyond it is refused with `StageBusy`.
+    request beyond it is refused with `StageBusy`. With `evicts`, a confirmed request stops a call that works for
+    speculative ones only; that pays where a call has many steps, as with a language model.
     """
 
     def __init__(
@@ -155,6 +182,7 @@ class Worker(Generic[In, Out]):
         batch_limit: int | None = None,
         queue_limit: int = 1024,
         timeout_s: float = 15.0,
+        evicts: bool = False,
         on_batch: Callable[[str, int], None] | None = None,
     ) -> None:
         self.stage = stage
@@ -163,6 +191,7 @@ class Worker(Generic[In, Out]):
         self.batch_limit = batch_limit or model.batch_limit
         self.queue_limit = queue_limit
         self.timeout_s = timeout_s
+        self._evicts = evicts
         self._on_batch = on_batch
         self._loop: asyncio.AbstractEventLoop
         self._ready: asyncio.Future[None]
@@ -184,7 +213,7 @@ class Worker(Generic[In, Out]):
         self._thread.start()
         await self._ready
 
-    def open(self, request: In) -> Outputs[In, Out]:
+    def open(self, request: In, claim: Claim = CONFIRMED) -> Outputs[In, Out]:
         """Put a request in the line.
 
         Raises:
@@ -195,18 +224,40 @@ class Worker(Generic[In, Out]):
             if self._child is None:
                 raise WorkerHung(self.stage, "the model is stuck in a call; restart the service")
             self._child.kill()
-        job = WorkerJob(self, request)
+        job = WorkerJob(self, request, claim)
         with self._wakes:
             if len(self._line) >= self.queue_limit:
                 job.cancel()
                 raise StageBusy(self.stage, f"{len(self._line)} requests wait already")
             self._line.append(job)
             self._wakes.notify()
+        self.make_way()
         return Outputs(job, self, self.timeout_s)
 
-    async def call(self, request: In) -> Out:
+    def make_way(self) -> None:
+        """Stop a call that works for speculative requests only, if a confirmed one waits."""
+        if not self._evicts:
+            return
+        with self._wakes:
+            running = [job for job in self._running if not job.cancelled]
+            wanted = any(not job.claim.speculative for job in self._line)
+        if wanted and all(job.claim.speculative for job in running):
+            for job in running:
+                job.evict()
+
+    @property
+    def idle(self) -> bool:
+        """It has nothing to do."""
+        return not self._line and not self._running and self.healthy
+
+    @property
+    def has_room(self) -> bool:
+        """The next call could take one request more."""
+        return len(self._line) < self.batch_limit and self.healthy
+
+    async def call(self, request: In, claim: Claim = CONFIRMED) -> Out:
         """The single output of a request; raises `StageFailed` if there is none."""
-        async with self.open(request) as outputs:
+        async with self.open(request, claim) as outputs:
             async for output in outputs:
                 return output
         raise StageFailed(self.stage, "returned nothing")
@@ -308,7 +359,9 @@ class Worker(Generic[In, Out]):
                 self._wakes.wait(IDLE_POLL_S)
             if self._child is not None and not self._child.alive:
                 return []  # it ended while idle: the line waits for the next one
-            jobs = [self._line.popleft() for _ in range(min(len(self._line), self.batch_limit))]
+            in_order = sorted(self._line, key=lambda job: job.claim.speculative)  # a stable sort
+            jobs, rest = in_order[: self.batch_limit], in_order[self.batch_limit :]
+            self._line = deque(rest)
             self.progressed()
             for job in jobs:
                 job.started_s = self._progress_s

@@ -39,8 +39,7 @@ def feed(endpointer: Endpointer, probabilities: list[float], first: int = 0) -> 
     """The events, each with the place of the window that made it."""
     events = []
     for number, probability in enumerate(probabilities, first):
-        if (event := endpointer.feed(window(number), probability)) is not None:
-            events.append((number, event))
+        events += [(number, event) for event in endpointer.feed(window(number), probability)]
     return events
 
 

@@ -127,7 +127,7 @@ def test_every_job_of_a_batch_gets_its_own_reply() -> None:
 
 def took_ms(base_ms: float, per_request_ms: float, batch: int) -> float:
     started = time.monotonic()
-    occupy(base_ms, per_request_ms, batch)
+    occupy(base_ms, per_request_ms, [ListJob(None)] * batch)
     return (time.monotonic() - started) * 1000
 
 

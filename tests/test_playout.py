@@ -3,13 +3,15 @@
 import dataclasses
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from typing import Any
 
+import anyio
 import pytest
 
 from speech_to_speech import playout as playout_module
 from speech_to_speech.errors import ReplyTooLong
 from speech_to_speech.frames import pcm_bytes, pcm_ms
-from speech_to_speech.playout import Playout
+from speech_to_speech.playout import Playout, PlayoutOptions
 from speech_to_speech.record import TurnRecord
 from speech_to_speech.wire.streaming import LONGEST_BLOCK, SHORTEST_BLOCK, block_bytes
 
@@ -50,7 +52,7 @@ def about(seconds: float) -> object:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(playout_module, "time", SimpleNamespace(monotonic=clock.monotonic))
-    monkeypatch.setattr(playout_module, "anyio", SimpleNamespace(sleep=clock.sleep))
+    monkeypatch.setattr(playout_module, "anyio", SimpleNamespace(sleep=clock.sleep, Event=anyio.Event))
     return clock
 
 
@@ -86,16 +88,10 @@ def client(clock: Clock) -> Client:
     return Client(clock)
 
 
-def start(client: Client, **options: float) -> Reply:
+def start(client: Client, block: int = pcm_bytes(BLOCK_MS), **options: Any) -> Reply:
     record = TurnRecord("session", "turn")
-    settings = {
-        "block": pcm_bytes(BLOCK_MS),
-        "paced": True,
-        "lead_ms": 120.0,
-        "client_buffer_ms": 100.0,
-        "max_reply_s": 60.0,
-    }
-    return Reply(Playout(client.send_audio, record, **{**settings, **options}), client, record)  # type: ignore[arg-type]
+    playing = PlayoutOptions(**{"max_reply_s": 60.0, **options})
+    return Reply(Playout(client.send_audio, record, playing, block=block), client, record)
 
 
 async def audio(*chunks: bytes) -> AsyncIterator[bytes]:

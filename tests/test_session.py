@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import logging
 import threading
 import time
 import weakref
@@ -17,11 +18,12 @@ from service import eventually
 
 from speech_to_speech import events
 from speech_to_speech.errors import ClientTooSlow, SessionIdle, SessionTooLong, SpeechToSpeechError
+from speech_to_speech.floor import ClientGone
 from speech_to_speech.frames import Transcript, pcm_bytes, pcm_ms
 from speech_to_speech.jobs import Job
 from speech_to_speech.metrics import Metrics
 from speech_to_speech.pipeline import Pipeline
-from speech_to_speech.session import ClientGone, Session
+from speech_to_speech.session import Session
 from speech_to_speech.settings import load_settings
 from speech_to_speech.wire.streaming import StreamOptions
 
@@ -29,7 +31,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("script")]
 
 DONE = "DONE"
 LIMIT_S = 10.0
-SCRIPTED = [f"--{stage}=scripted" for stage in ("vad", "stt", "llm", "tts")]
+SCRIPTED = [*(f"--{stage}=scripted" for stage in ("vad", "stt", "llm", "tts")), "--turn=none"]
 
 
 class Client:
@@ -82,11 +84,14 @@ class Client:
 class Talk:
     """A session and its client."""
 
-    def __init__(self, pipeline: Pipeline, metrics: Metrics, number: int, *, paced: bool) -> None:
+    def __init__(
+        self, pipeline: Pipeline, metrics: Metrics, number: int, *, paced: bool, full_duplex: bool = False
+    ) -> None:
         self.pipeline = pipeline
         self.metrics = metrics
         self.client = Client()
-        self.session = Session(f"s{number}", pipeline, metrics, self.client, StreamOptions(events=True, paced=paced))
+        options = StreamOptions(events=True, paced=paced, full_duplex=full_duplex)
+        self.session = Session(f"s{number}", pipeline, metrics, self.client, options)
         self.over = threading.Event()
 
     async def run(self) -> None:
@@ -119,7 +124,9 @@ class Talk:
 
 
 @contextlib.asynccontextmanager
-async def conversations(count: int, *flags: str, paced: bool = False) -> AsyncIterator[list[Talk]]:
+async def conversations(
+    count: int, *flags: str, paced: bool = False, full_duplex: bool = False
+) -> AsyncIterator[list[Talk]]:
     settings = load_settings([*SCRIPTED, *flags], {})
     metrics = Metrics()
     pipeline = Pipeline(settings, metrics)
@@ -127,7 +134,7 @@ async def conversations(count: int, *flags: str, paced: bool = False) -> AsyncIt
         await pipeline.load()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pipeline.vad.run)
-            talks = [Talk(pipeline, metrics, number, paced=paced) for number in range(count)]
+            talks = [Talk(pipeline, metrics, number, paced=paced, full_duplex=full_duplex) for number in range(count)]
             for talk in talks:
                 tasks.start_soon(talk.run)
             yield talks
@@ -171,7 +178,7 @@ async def test_a_turn_in_order() -> None:
 
 
 async def test_the_record_of_a_turn_has_every_step_in_order() -> None:
-    async with conversation() as talk:
+    async with conversation("--speculation=off") as talk:
         await talk.take_turn()
         [ended] = talk.client.of(events.TurnEnded)
         fields = ended.record.fields()
@@ -377,7 +384,7 @@ async def test_a_long_utterance_is_split_into_parts_of_one_turn(script: Script) 
         job.emit(Transcript(f"part {len(script.asked['stt'])}", "en"))
 
     script.stt = count
-    async with conversation("--max_speech_ms=1000", "--speech_pad_ms=0") as talk:
+    async with conversation("--max_speech_ms=1000", "--speech_pad_ms=0", "--speculation=off") as talk:
         await talk.say(ms=2560)
         await talk.until_done()
         heard = [(event.text, event.final) for event in talk.client.of(events.SpeechTranscribed)]
@@ -411,7 +418,10 @@ async def test_a_slow_transcriber_holds_the_vad_back_and_loses_nothing(script: S
         job.emit(Transcript("x", "en"))
 
     script.stt = wait
-    async with conversation("--max_speech_ms=1000", "--speech_pad_ms=0") as talk, anyio.create_task_group() as tasks:
+    async with (
+        conversation("--max_speech_ms=1000", "--speech_pad_ms=0", "--speculation=off") as talk,
+        anyio.create_task_group() as tasks,
+    ):
         tasks.start_soon(talk.say, 19_200)
         await talk.until(lambda client: script.asked["stt"], "the first part")
         stream = talk.session._stream
@@ -451,6 +461,7 @@ async def test_the_end_of_a_session_cancels_its_jobs_and_frees_its_place(script:
         await eventually(lambda: script.asked["llm"], "the model works")
         await other.say()
         await eventually(lambda: talk.pipeline.workers["llm"].waiting == 1, "the other waits")
+        await other.until(lambda client: client.of(events.SpeechStopped), "it is a turn")
         other.session.end()
         await eventually(other.over.is_set, "the other has ended")
         assert talk.pipeline.workers["llm"].waiting == 0
@@ -477,6 +488,14 @@ async def test_an_ended_session_leaves_memory_without_the_garbage_collector() ->
             await eventually(lambda: session() is None, "the session is gone from memory")
     finally:
         gc.enable()
+
+
+async def test_no_words_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with conversation() as talk:
+            await talk.take_turn()
+    assert "outcome=spoken" in caplog.text
+    assert not any(words in caplog.text for words in ("one two", "Hello", "How are"))
 
 
 async def test_the_chat_keeps_only_what_was_spoken(script: Script) -> None:

@@ -142,7 +142,7 @@ def test_options_of_a_backend_are_its_own_dataclass() -> None:
     settings = load("--espeak_rate", "200", S2S_ESPEAK_PITCH="60")
     assert settings.options["tts"].espeak_rate == 200
     assert settings.options["tts"].espeak_pitch == 60
-    assert set(settings.options) == set(STAGES)
+    assert set(settings.options) == {*STAGES, "turn"}
 
 
 def test_a_list_is_comma_separated(json_file: Any) -> None:
@@ -159,12 +159,20 @@ def test_settings_are_frozen() -> None:
 
 def test_endpointing_settings_are_handed_on() -> None:
     settings = load("--thresh", "0.5", "--min_silence_ms", "300", "--max_speech_ms", "inf")
-    expected = EndpointOptions(thresh=0.5, min_silence_ms=300, max_speech_ms=float("inf"))
+    expected = EndpointOptions(thresh=0.5, min_silence_ms=300, max_speech_ms=float("inf"), soft_end_ms=96)
     assert settings.endpointing == expected
 
 
 def test_endpointing_defaults_are_the_same_in_both_places() -> None:
-    assert load().endpointing == EndpointOptions()
+    assert load().endpointing == EndpointOptions(soft_end_ms=96)
+
+
+def test_without_speculation_there_are_no_soft_ends() -> None:
+    assert load("--speculation", "off").endpointing == EndpointOptions()
+
+
+def test_a_service_without_a_turn_detector_has_no_options_for_one() -> None:
+    assert set(load("--turn", "none").options) == set(STAGES)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -93,8 +93,8 @@ def probabilities_of(vad: SileroVad, pcm: bytes) -> list[float]:
 def events_of(vad: SileroVad, pcm: bytes) -> list[VadEvent]:
     """What the stage should say of a stream: the model and the state machine, one window at a time."""
     endpointer = Endpointer(OPTIONS)
-    told = (endpointer.feed(*heard) for heard in zip(windows_of(pcm), probabilities_of(vad, pcm), strict=True))
-    return [event for event in told if event is not None]
+    heard = zip(windows_of(pcm), probabilities_of(vad, pcm), strict=True)
+    return [event for window, probability in heard for event in endpointer.feed(window, probability)]
 
 
 @pytest.fixture(scope="module")

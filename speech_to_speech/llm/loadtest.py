@@ -28,7 +28,7 @@ class LoadtestLlm:
         self.run([ListJob(ChatRequest((Message("user", "A tone of 440.0 hertz."),), "en"))])
 
     def run(self, jobs: Sequence[Job[ChatRequest, str]]) -> None:
-        occupy(self._options.loadtest_llm_ms, self._options.loadtest_llm_batch_ms, len(jobs))
+        occupy(self._options.loadtest_llm_ms, self._options.loadtest_llm_batch_ms, jobs)
         for job in jobs:
             pitch = pitch_in(job.request.messages[-1].content)
             job.emit(f"You sent {pitch:.1f} hertz. ")

@@ -7,11 +7,12 @@ import re
 
 from sentence_stream import SentenceBoundaryDetector
 
+from speech_to_speech.text import CJK
+
 LONGEST = 300  # characters; a longer piece without a sentence's end is cut at a space
 SHORTEST_CLAUSE = 8  # characters; CJK ones say more and count three
 
 CLAUSE_END = re.compile(r"[,;:—–](?=\s)|[，、；：]")
-CJK = re.compile(r"[぀-ヿ㐀-鿿가-힯]")
 # sentence-stream splits only before letters, but a sentence may open with a mark, as in "Sí. ¿Por qué?".
 OPENING = re.compile(r"(?<=[.!?…])\s+(?=[¿¡«“\"(‘]+\s?\w)")
 WORD = re.compile(r"\w")

@@ -1,14 +1,14 @@
 """The language model as a step of a turn: a question in, pieces to speak out."""
 
 import time
-from collections.abc import Awaitable, Callable
 
 from anyio.streams.memory import MemoryObjectSendStream
 
 from speech_to_speech.errors import ReplyTooLong, StageFailed, StageTimeout
+from speech_to_speech.events import ReplyText
 from speech_to_speech.frames import ChatRequest
 from speech_to_speech.llm.speakable import SpeakableChunks
-from speech_to_speech.record import TurnRecord
+from speech_to_speech.reply import Reply
 from speech_to_speech.workers import Worker
 
 LONGEST_REPLY = 20_000  # characters
@@ -18,13 +18,7 @@ class LlmStage:
     def __init__(self, worker: Worker[ChatRequest, str]) -> None:
         self.worker = worker
 
-    async def answer(
-        self,
-        request: ChatRequest,
-        record: TurnRecord,
-        pieces: MemoryObjectSendStream[str],
-        on_piece: Callable[[str], Awaitable[None]],
-    ) -> None:
+    async def answer(self, reply: Reply, request: ChatRequest, pieces: MemoryObjectSendStream[str]) -> None:
         """Send the answer piece by piece, and close `pieces` behind the last one.
 
         Raises:
@@ -32,9 +26,10 @@ class LlmStage:
             ReplyTooLong: the text is longer than anyone would listen to.
         """
         chunks = SpeakableChunks()
+        record = reply.record
         asked, length = time.monotonic(), 0
         with pieces:
-            async with self.worker.open(request) as deltas:
+            async with self.worker.open(request, reply.claim) as deltas:
                 async for delta in deltas:
                     record.mark("first_token")
                     length += len(delta)
@@ -43,19 +38,13 @@ class LlmStage:
                     if record.first_text is None and time.monotonic() - asked > self.worker.timeout_s:
                         raise StageTimeout(self.worker.stage, f"nothing to say within {self.worker.timeout_s:g} s")
                     for piece in chunks.push(delta):
-                        await self._pass_on(piece, record, pieces, on_piece)
+                        await self._pass_on(reply, piece, pieces)
             for piece in chunks.finish():
-                await self._pass_on(piece, record, pieces, on_piece)
+                await self._pass_on(reply, piece, pieces)
         if record.first_text is None:
             raise StageFailed(self.worker.stage, "returned nothing to say")
 
-    async def _pass_on(
-        self,
-        piece: str,
-        record: TurnRecord,
-        pieces: MemoryObjectSendStream[str],
-        on_piece: Callable[[str], Awaitable[None]],
-    ) -> None:
-        record.mark("first_text")
-        await on_piece(piece)
+    async def _pass_on(self, reply: Reply, piece: str, pieces: MemoryObjectSendStream[str]) -> None:
+        reply.record.mark("first_text")
+        await reply.tell(ReplyText(reply.turn_id, piece))
         await pieces.send(piece)

@@ -1,6 +1,6 @@
 """What a speech to text backend is."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from speech_to_speech.frames import SpeechRequest, Transcript
 from speech_to_speech.jobs import Model
@@ -8,3 +8,6 @@ from speech_to_speech.jobs import Model
 
 class SpeechToText(Model[SpeechRequest, Transcript], Protocol):
     """Emits one `Transcript` for each job; an empty text where there are no words."""
+
+    partial_interval_ms: ClassVar[float]
+    """How often it can afford to transcribe an utterance that is still being spoken; 0, or no such attribute: never."""

@@ -13,6 +13,7 @@ from speech_to_speech.loadtest import occupy, pitch_hz
 class LoadtestStt:
     worker: ClassVar[WorkerKind] = "thread"
     batch_limit: ClassVar[int] = 64
+    partial_interval_ms: ClassVar[float] = 500.0
 
     @dataclass(frozen=True)
     class Options:
@@ -29,7 +30,7 @@ class LoadtestStt:
         self.run([ListJob(SpeechRequest(bytes(32000), "en"))])
 
     def run(self, jobs: Sequence[Job[SpeechRequest, Transcript]]) -> None:
-        occupy(self._options.loadtest_stt_ms, self._options.loadtest_stt_batch_ms, len(jobs))
+        occupy(self._options.loadtest_stt_ms, self._options.loadtest_stt_batch_ms, jobs)
         for job in jobs:
             text = f"A tone of {pitch_hz(to_float(job.request.pcm)):.1f} hertz."
             job.emit(Transcript(text, job.request.language))

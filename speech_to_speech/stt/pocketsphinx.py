@@ -26,6 +26,7 @@ class PocketSphinx:
 
     worker: ClassVar[WorkerKind] = "process"
     batch_limit: ClassVar[int] = 1
+    partial_interval_ms: ClassVar[float] = 0.0  # each would hold up all others, and can't be cancelled
 
     @dataclass(frozen=True)
     class Options:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from speech_to_speech.errors import SettingsError, StageFailed
-from speech_to_speech.frames import AudioChunk, SpeakRequest
+from speech_to_speech.frames import AudioChunk, SpeakRequest, WordStart
 from speech_to_speech.jobs import Job, ListJob, WorkerKind
 
 VOICES = {"en": "en-us", "fr": "fr", "es": "es", "zh": "cmn", "ja": "ja", "ko": "ko"}
@@ -25,7 +25,26 @@ PARAMETER_RATE = 1
 PARAMETER_PITCH = 3
 BUFFER_MS = 60
 
-SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+LIST_TERMINATED = 0
+WORD = 1
+
+
+class Event(ctypes.Structure):
+    """espeak_EVENT; positions are characters from 1 and milliseconds."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event))
 
 _one_at_a_time = threading.Lock()
 
@@ -84,7 +103,7 @@ class ESpeak:
 
         def on_audio(samples: Any, count: int, events: Any) -> int:
             if samples and count > 0:
-                job.emit(AudioChunk(ctypes.string_at(samples, 2 * count), self._sample_rate_hz))
+                job.emit(AudioChunk(ctypes.string_at(samples, 2 * count), self._sample_rate_hz, _words(events)))
             return int(job.cancelled)
 
         callback = SynthCallback(on_audio)
@@ -98,3 +117,14 @@ class ESpeak:
 
     def _set_voice(self, voice: str) -> bool:
         return bool(self._library.espeak_SetVoiceByName(voice.encode()) == 0)
+
+
+def _words(events: Any) -> tuple[WordStart, ...]:
+    """The words among the events of a chunk."""
+    words = []
+    for event in events or ():
+        if event.type == LIST_TERMINATED:
+            break
+        if event.type == WORD:
+            words.append(WordStart(event.text_position - 1, float(event.audio_position)))
+    return tuple(words)

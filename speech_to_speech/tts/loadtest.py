@@ -28,6 +28,6 @@ class LoadtestTts:
         self.run([ListJob(SpeakRequest("A tone of 440.0 hertz.", "en"))])
 
     def run(self, jobs: Sequence[Job[SpeakRequest, AudioChunk]]) -> None:
-        occupy(self._options.loadtest_tts_ms, self._options.loadtest_tts_batch_ms, len(jobs))
+        occupy(self._options.loadtest_tts_ms, self._options.loadtest_tts_batch_ms, jobs)
         for job in jobs:
             job.emit(AudioChunk(tone(pitch_in(job.request.text)), SAMPLE_RATE_HZ))

@@ -8,7 +8,7 @@ import anyio
 
 from speech_to_speech.errors import SpeechToSpeechError, StageFailed
 from speech_to_speech.frames import VadEvent, VadFailed, pcm_ms
-from speech_to_speech.vad.base import WINDOW_BYTES, VadRequest, VadResult
+from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_MS, VadRequest, VadResult
 from speech_to_speech.vad.endpointing import Endpointer, EndpointOptions
 from speech_to_speech.workers import Worker
 
@@ -18,6 +18,8 @@ BATCH_LIMIT = 256
 PAUSE_PER_SESSION_S = 0.00005
 LONGEST_PAUSE_S = 0.008
 RETRY_S = 0.5
+
+Adjust = Callable[[bytes, float, float], float]
 BACKLOG_BYTES = 4 * 32_000  # of one session, unjudged: from there on its reader waits
 
 
@@ -28,12 +30,20 @@ def _nobody(event: VadEvent) -> None:
 class VadStream:
     """One session's audio on its way through the VAD.
 
-    `on_event` is called on the event loop and must not block.
+    `on_event` is called on the event loop and must not block. So is `adjust`, if given: with each window, the position
+    of its end in milliseconds and its probability of speech; what it returns is taken for that instead.
     """
 
-    def __init__(self, stage: "VadStage", options: EndpointOptions, on_event: Callable[[VadEvent], None]) -> None:
+    def __init__(
+        self,
+        stage: "VadStage",
+        options: EndpointOptions,
+        on_event: Callable[[VadEvent], None],
+        adjust: Adjust | None,
+    ) -> None:
         self._stage = stage
         self._on_event = on_event
+        self._adjust = adjust
         self._endpointer = Endpointer(options)
         self._buffer = bytearray()
         self._received_bytes = 0
@@ -83,9 +93,20 @@ class VadStream:
         self._paused = False
         self._enqueue()
 
+    def wait(self, silence_ms: float) -> None:
+        """End the utterance when the pause that it is in, after a `SoftEnd`, is this long."""
+        for event in self._endpointer.wait(silence_ms):
+            self._on_event(event)
+
+    @property
+    def utterance(self) -> bytes:
+        """The last part of the utterance so far."""
+        return self._endpointer.utterance
+
     def close(self) -> None:
         self._closed = True
         self.reset()
+        self._adjust = None
         self._on_event = _nobody  # or the session would stay in memory until the garbage collector comes by
 
     # For the stage.
@@ -105,8 +126,9 @@ class VadStream:
         self._queued = self._failing = False
         if generation == self._generation and not self._closed:
             self._state = state
-            event = self._endpointer.feed(window, probability)
-            if event is not None:
+            if self._adjust is not None:
+                probability = self._adjust(window, self._endpointer.position_ms + WINDOW_MS, probability)
+            for event in self._endpointer.feed(window, probability):
                 self._on_event(event)
         self._enqueue()
 
@@ -141,9 +163,14 @@ class VadStage:
         self._line: deque[VadStream] = deque()
         self._arrived = anyio.Event()
 
-    def open(self, options: EndpointOptions, on_event: Callable[[VadEvent], None]) -> VadStream:
+    def open(
+        self,
+        options: EndpointOptions,
+        on_event: Callable[[VadEvent], None],
+        adjust: Adjust | None = None,
+    ) -> VadStream:
         self._sessions += 1
-        return VadStream(self, options, on_event)
+        return VadStream(self, options, on_event, adjust)
 
     def close(self, stream: VadStream) -> None:
         self._sessions -= 1

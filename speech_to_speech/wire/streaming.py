@@ -5,8 +5,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from speech_to_speech.errors import BadQuery, OddAudio, SpeechToSpeechError, TextNotAudio
+import annotated_types
+import pydantic
+
+from speech_to_speech.errors import BadQuery, BadReport, OddAudio, SpeechToSpeechError, TextNotAudio
 from speech_to_speech.events import Error, Event, TurnEnded
 from speech_to_speech.frames import BYTES_PER_SAMPLE, pcm_bytes
 
@@ -19,10 +23,24 @@ SWITCH = {"0": False, "false": False, "1": True, "true": True}
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """What a client asks for in its query: JSON events, and audio in real time or as fast as it is made."""
+    """What a client asks for in its query: JSON events; audio in real time or as fast as it is made; to be heard while
+    a reply plays, and to interrupt it."""
 
     events: bool = False
     paced: bool = True
+    full_duplex: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Playback:
+    """A client's report: so much of that turn's reply has sounded."""
+
+    type: Literal["playback"]
+    turn_id: str
+    played_ms: Annotated[float, annotated_types.Ge(0), annotated_types.Le(1e9)]
+
+
+_playback: pydantic.TypeAdapter[Playback] = pydantic.TypeAdapter(Playback)
 
 
 def decode_query(query: Iterable[tuple[str, str]]) -> StreamOptions:
@@ -42,19 +60,35 @@ def decode_query(query: Iterable[tuple[str, str]]) -> StreamOptions:
     return options
 
 
-def decode_message(message: Mapping[str, object]) -> bytes:
-    """The audio in an ASGI `websocket.receive` message; empty for the filler of half-duplex clients.
+def decode_message(message: Mapping[str, object], *, full_duplex: bool) -> bytes | Playback:
+    """The audio in an ASGI `websocket.receive` message, empty for the filler of half-duplex clients; or a report.
 
     Raises:
-        TextNotAudio: a text message.
+        TextNotAudio: a text message; in full duplex `BadReport`, if it is no report.
         OddAudio: half a sample too much.
     """
     audio = message.get("bytes")
     if not isinstance(audio, bytes):
-        raise TextNotAudio("a text message came where only binary audio is expected")
+        if not full_duplex:
+            raise TextNotAudio("a text message came where only binary audio is expected")
+        return decode_playback(str(message.get("text")))
     if len(audio) % BYTES_PER_SAMPLE:
         raise OddAudio(f"a message of {len(audio)} bytes is not int16 audio: the number is odd")
     return audio
+
+
+def decode_playback(text: str) -> Playback:
+    """A report of the client's playback.
+
+    Raises:
+        BadReport: it is none.
+    """
+    try:
+        return _playback.validate_json(text)
+    except pydantic.ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise BadReport(f"no report of playback: {where}{': ' if where else ''}{problem['msg'].lower()}") from None
 
 
 def block_bytes(client_block: int) -> int:

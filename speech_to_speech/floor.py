@@ -1,0 +1,446 @@
+"""Whose turn it is: the person's, whose utterance grows, or the service's, whose reply plays; in full duplex both.
+
+    soft end    a speculative reply is begun
+    resumed     it is cancelled, and the utterance grows
+    endpoint    the reply becomes certain: the turn, which ends with exactly one DONE
+    barge-in    speech over the reply pauses it; its length or its words interrupt it, or else it resumes
+
+docs/turn-taking.md has the whole picture.
+"""
+
+import dataclasses
+import functools
+import logging
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from speech_to_speech import events
+from speech_to_speech.backchannel import is_backchannel
+from speech_to_speech.chat import Chat
+from speech_to_speech.errors import PlaybackUnknown, ReplyTooLong, SpeechToSpeechError, StageError
+from speech_to_speech.frames import (
+    ChatRequest,
+    SoftEnd,
+    SpeechContinued,
+    SpeechDiscarded,
+    SpeechResumed,
+    SpeechSplit,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+    VadEvent,
+    VadFailed,
+)
+from speech_to_speech.metrics import Metrics
+from speech_to_speech.pipeline import Pipeline
+from speech_to_speech.playout import Playout
+from speech_to_speech.record import TurnRecord
+from speech_to_speech.reply import Reply
+from speech_to_speech.stt.partials import Partials
+from speech_to_speech.turn.stage import TurnStage
+from speech_to_speech.wire.streaming import error_event
+from speech_to_speech.workers import Evicted
+
+logger = logging.getLogger(__name__)
+
+
+class Client(Protocol):
+    """The way back to the person. Its methods raise `ClientGone` when the connection is."""
+
+    sending_since: float | None
+    """Since when (`time.monotonic`) a message waits to be taken by the client; None if none does."""
+
+    async def send_audio(self, pcm: bytes) -> None: ...
+    async def send_done(self) -> None: ...
+    async def send_event(self, event: events.Event) -> None: ...
+
+
+class ClientGone(Exception):
+    """The connection ended while something was being sent."""
+
+
+class Ear(Protocol):
+    """The session's microphone, as far as the floor has a say in it."""
+
+    def new_playout(self, record: TurnRecord) -> Playout: ...
+
+    def wait(self, silence_ms: float) -> None:
+        """End the utterance when the pause that it is in is this long."""
+
+    def utterance(self) -> bytes:
+        """The utterance so far; of a long one its last part."""
+
+    def listen(self) -> None:
+        """A DONE is about to be sent."""
+
+    def turn_done(self) -> None:
+        """It was sent."""
+
+
+class _Deaf:
+    """The ear of a conversation that is over."""
+
+    def new_playout(self, record: TurnRecord) -> Playout:
+        raise RuntimeError("the conversation is over")
+
+    def wait(self, silence_ms: float) -> None:
+        pass
+
+    def utterance(self) -> bytes:
+        return b""
+
+    def listen(self) -> None:
+        pass
+
+    def turn_done(self) -> None:
+        pass
+
+
+@dataclass
+class Utterance:
+    """What the person is saying, or has just said."""
+
+    record: TurnRecord
+    heard: list[Transcript] = field(default_factory=list)
+    """The words of its parts, if it was split."""
+    reply: Reply | None = None
+    stopped: SpeechStopped | None = None
+    endpoint: float = 0.0
+    taken: bool = False
+    """It has become a turn."""
+
+    @property
+    def turn_id(self) -> str:
+        return self.record.turn_id
+
+
+class Floor:
+    """The turns of one conversation. At most one reply is active, and who takes it off `reply` ends its turn."""
+
+    def __init__(
+        self,
+        session_id: str,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        client: Client,
+        ear: Ear,
+        tasks: TaskGroup,
+        partials: Partials | None,
+    ) -> None:
+        self.reply: Reply | None = None
+        self._session_id = session_id
+        self._settings = pipeline.settings
+        self._pipeline = pipeline
+        self._metrics = metrics
+        self._client = client
+        self._ear: Ear = ear
+        self._tasks = tasks
+        self._partials = partials
+        self._chat = Chat(self._settings.init_chat_prompt, self._settings.chat_size)
+        self._utterance: Utterance | None = None
+        self._turns = 0
+        self._telling = anyio.Lock()  # the end of one turn is told before the beginning of the next
+        self._interrupted: Reply | None = None  # the last exchange of the chat: the client's last report may be to come
+
+    async def on_speech(self, event: VadEvent, now: float) -> None:
+        """React to what the VAD said at `now` (`time.monotonic`)."""
+        utterance = self._utterance or self._new_utterance()
+        match event:
+            case SpeechStarted(audio_ms):
+                self._utterance = utterance
+                if self._partials is not None:
+                    self._partials.begin(utterance.turn_id)
+                await self._client.send_event(events.SpeechStarted(utterance.turn_id, audio_ms))
+            case SpeechContinued():
+                if self._partials is not None:
+                    self._partials.on_speech(event.audio_ms, self._ear.utterance)
+                await self._talk_over(event.voiced_ms)
+            case SoftEnd():
+                self._speculate(utterance, event)
+            case SpeechResumed():
+                self._drop_speculation(utterance)
+                await self._talk_over(event.voiced_ms)
+            case SpeechSplit(pcm):
+                self._drop_speculation(utterance)
+                if self._partials is not None:
+                    self._partials.begin(utterance.turn_id)
+                await self._hear_part(utterance, pcm)
+            case SpeechDiscarded(audio_ms):
+                self._leave()
+                await self._discard(utterance, audio_ms)
+            case SpeechStopped():
+                self._leave()
+                utterance.stopped, utterance.endpoint = event, now
+                await self._on_endpoint(utterance, event)
+            case VadFailed(error):
+                lost = self._leave()
+                self._drop_speculation(utterance)
+                await self._resume_reply()
+                await self.tell_error(error, lost.turn_id if lost else None)
+
+    def report(self, turn_id: str, played_ms: float) -> None:
+        """The client says how much of a reply has sounded; of an interrupted one the last report comes late."""
+        for reply in (self.reply, self._interrupted):
+            if reply is not None and reply.turn_id == turn_id:
+                reply.playout.report(played_ms)
+        if self._interrupted is not None and self._interrupted.turn_id == turn_id:
+            self._chat.amend(self._interrupted.spoken.heard(self._interrupted.playout.played_ms))
+
+    def close(self) -> None:
+        """The conversation is over; the turn that goes on, if any, does not end with a DONE."""
+        reply, self.reply = self.reply, None
+        if reply is not None:
+            reply.record.outcome = "cancelled"
+            self._metrics.observe_turn(reply.record)
+        if self._utterance is not None:
+            self._drop_speculation(self._utterance)
+        self._ear = _Deaf()  # or the session would stay in memory until the garbage collector comes by
+
+    @property
+    def taking_turn(self) -> bool:
+        """A reply is active, or its DONE not yet sent."""
+        return self.reply is not None or self._telling.locked()
+
+    @property
+    def wants_progress(self) -> bool:
+        """`SpeechContinued` is of interest."""
+        return self.reply is not None or self._partials is not None
+
+    async def tell_error(self, error: Exception, turn_id: str | None = None) -> None:
+        event = error_event(error, turn_id)
+        logger.info("session=%s error=%s stage=%s turn=%s", self._session_id, event.code, event.stage, event.turn_id)
+        self._metrics.errors.labels(event.code).inc()
+        await self._client.send_event(event)
+
+    # The utterance.
+
+    def _new_utterance(self) -> Utterance:
+        self._turns += 1
+        return Utterance(TurnRecord(self._session_id, f"{self._session_id}-{self._turns}"))
+
+    def _leave(self) -> Utterance | None:
+        """Nothing more is said of the utterance."""
+        utterance, self._utterance = self._utterance, None
+        if self._partials is not None:
+            self._partials.end()
+        return utterance
+
+    async def _hear_part(self, utterance: Utterance, pcm: bytes) -> None:
+        try:
+            part = await self._pipeline.hear_part(pcm, utterance.record)
+        except StageError as error:
+            await self.tell_error(error, utterance.turn_id)
+            return
+        utterance.heard.append(part)
+        event = events.SpeechTranscribed(utterance.turn_id, part.text, part.language, final=False)
+        await self._client.send_event(event)
+
+    async def _discard(self, utterance: Utterance, audio_ms: float) -> None:
+        """It makes no turn."""
+        self._drop_speculation(utterance)
+        await self._resume_reply()
+        await self._client.send_event(events.SpeechDiscarded(utterance.turn_id, audio_ms))
+
+    # The reply to it: speculative first, or begun at the endpoint.
+
+    def _speculate(self, utterance: Utterance, soft_end: SoftEnd) -> None:
+        if self.reply is not None and not self.reply.playout.paused:
+            return  # too short a sound over the reply to ask for its words
+        if not self._pipeline.affords_speculation:
+            self._metrics.speculations.labels("shed").inc()
+            return
+        self._metrics.speculations.labels("started").inc()
+        reply = self._begin(utterance, soft_end.pcm, speculative=True)
+        if (detector := self._pipeline.turn) is not None:
+            self._ear.wait(self._settings.endpoint_max_ms)  # until it is judged
+            if not detector.needs_text:
+                self._tasks.start_soon(self._judge_end, utterance, reply, detector)
+
+    def _begin(self, utterance: Utterance, pcm: bytes, *, speculative: bool) -> Reply:
+        record = dataclasses.replace(utterance.record, speculative=speculative)
+        tell = self._client.send_event
+        reply = Reply(record, pcm, [*utterance.heard], speculative, self._ear.new_playout(record), tell)
+        if utterance.reply is not None:
+            reply.take_words_of(utterance.reply)
+            self._drop_speculation(utterance)
+        utterance.reply = reply
+        self._tasks.start_soon(self._run, utterance, reply)
+        return reply
+
+    def _drop_speculation(self, utterance: Utterance) -> None:
+        reply, utterance.reply = utterance.reply, None
+        if reply is not None:
+            reply.cancel()
+            if reply.record.speculative:
+                self._metrics.speculations.labels("wasted").inc()
+
+    async def _run(self, utterance: Utterance, reply: Reply) -> None:
+        with reply.scope:
+            try:
+                await self._pipeline.answer(reply, functools.partial(self._on_words, utterance))
+            except ClientGone:
+                raise
+            except Exception as error:
+                if not await self._on_failure(utterance, reply, error):
+                    return
+            await self._until_played(reply)
+        if self.reply is reply:
+            self.reply = None
+            await self._end_turn(reply)
+
+    async def _on_failure(self, utterance: Utterance, reply: Reply, error: Exception) -> bool:
+        """False if there is no turn that has failed: a speculation is begun anew at the endpoint."""
+        if not isinstance(error, SpeechToSpeechError | Evicted):
+            logger.exception("session=%s turn=%s failed by a defect", self._session_id, reply.turn_id, exc_info=error)
+        if reply.claim.speculative:
+            reply.error = error
+            if utterance.reply is reply:
+                self._ear.wait(self._settings.min_silence_ms)
+            logger.debug("session=%s turn=%s speculation failed: %s", self._session_id, reply.turn_id, error)
+            return False
+        if not utterance.taken:  # its words were to say whether it is a turn
+            self._tasks.start_soon(self._discard_failed, utterance, error)
+            return False
+        await reply.until_certain()
+        await self._turn_failed(reply, error)
+        return True
+
+    async def _turn_failed(self, reply: Reply, error: Exception) -> None:
+        reply.record.outcome = "cut" if isinstance(error, ReplyTooLong) else "failed"
+        reply.record.error = error_event(error).code
+        await self.tell_error(error, reply.turn_id)
+
+    async def _until_played(self, reply: Reply) -> None:
+        try:
+            await reply.playout.wait_played()
+            reply.record.heard_ms = reply.record.reply_ms
+        except PlaybackUnknown as error:
+            reply.record.heard_ms = reply.playout.played_ms
+            await self._turn_failed(reply, error)
+
+    async def _discard_failed(self, utterance: Utterance, error: Exception) -> None:
+        await self.tell_error(error, utterance.turn_id)
+        await self._discard(utterance, utterance.stopped.audio_ms if utterance.stopped else 0.0)
+
+    async def _on_words(self, utterance: Utterance, reply: Reply) -> ChatRequest:
+        """The words of a reply's utterance are there: ask for an answer, when it is to have one."""
+        if (detector := self._pipeline.turn) is not None and detector.needs_text and utterance.stopped is None:
+            self._tasks.start_soon(self._judge_end, utterance, reply, detector)
+        if self._is_open(utterance):
+            # Not here, since this task may be cancelled: the utterance may go on.
+            self._tasks.start_soon(self._decide, utterance, reply)
+            await reply.until_admitted()
+        return ChatRequest(self._chat.asked(reply.question), reply.language)
+
+    async def _judge_end(self, utterance: Utterance, reply: Reply, detector: TurnStage) -> None:
+        """Wait for the endpoint as long as what was said so far calls for."""
+        text, language = (reply.question, reply.language) if reply.transcribed else ("", self._settings.language)
+        wait_ms = await detector.wait_ms(reply.pcm, text, language, reply.claim)
+        if utterance.reply is reply and utterance.stopped is None:
+            self._ear.wait(wait_ms)
+
+    # The turn.
+
+    def _is_open(self, utterance: Utterance) -> bool:
+        """Its words have to say whether it is a turn: it was said over a reply."""
+        return not utterance.taken and (self.reply is not None or utterance.stopped is not None)
+
+    async def _on_endpoint(self, utterance: Utterance, stopped: SpeechStopped) -> None:
+        reply = utterance.reply
+        if reply is None or not reply.usable:
+            reply = self._begin(utterance, stopped.pcm, speculative=False)
+        reply.claim.speculative = False
+        if self.reply is None:
+            await self._take_turn(utterance, reply)
+        elif reply.transcribed:
+            await self._decide(utterance, reply)
+
+    async def _decide(self, utterance: Utterance, reply: Reply) -> None:
+        """Words were said over a reply: do they interrupt it, and are they a turn?"""
+        if utterance.reply is not reply or utterance.taken:
+            return
+        stopped = utterance.stopped
+        if self.reply is not None and is_backchannel(reply.question, reply.language):
+            if stopped is None:
+                await self._resume_reply()  # and wait for the endpoint: if the reply is over then, this is an answer
+            else:
+                self._metrics.backchannels.inc()
+                await self._discard(utterance, stopped.audio_ms)
+            return
+        await self._interrupt()
+        reply.admit()
+        if stopped is not None:
+            await self._take_turn(utterance, reply)
+
+    async def _take_turn(self, utterance: Utterance, reply: Reply) -> None:
+        """The utterance is complete and wants a reply."""
+        stopped = utterance.stopped
+        if utterance.taken or stopped is None:
+            return
+        utterance.taken = True
+        self.reply = reply
+        record = reply.record
+        record.endpoint = utterance.endpoint
+        record.speech_end = utterance.endpoint - stopped.silence_ms / 1000
+        record.speech_ms = stopped.speech_ms
+        if record.speculative:
+            self._metrics.speculations.labels("used").inc()
+        reply.admit()
+        self._pipeline.make_way()
+        async with self._telling:
+            await self._client.send_event(events.SpeechStopped(utterance.turn_id, stopped.audio_ms))
+            await reply.make_certain()
+
+    async def _end_turn(self, reply: Reply, *last: events.Event) -> None:
+        """Exactly one DONE for the turn of a reply that is active no more, unless the session ends."""
+        record = reply.record
+        if reply.transcribed and reply.question:
+            heard = reply.spoken.heard(record.heard_ms)
+            interrupted = record.outcome == "interrupted"
+            if heard or interrupted:
+                self._chat.add(reply.question, heard)
+                self._interrupted = reply if interrupted else None
+        try:
+            async with self._telling:
+                for event in (*last, events.TurnEnded(record)):
+                    await self._client.send_event(event)
+                self._ear.listen()
+                await self._client.send_done()
+        except BaseException:
+            record.outcome = "cancelled"
+            raise
+        finally:
+            self._metrics.observe_turn(record)
+        self._ear.turn_done()
+
+    # Barge-in.
+
+    async def _talk_over(self, voiced_ms: float) -> None:
+        """So much of the utterance that goes on was speech: if a reply plays, it may be meant for it."""
+        reply = self.reply
+        if reply is None:
+            return
+        if voiced_ms >= self._settings.barge_in_ms:
+            await self._interrupt()
+        elif voiced_ms >= self._settings.barge_in_pause_ms and not reply.playout.paused:
+            reply.playout.pause()
+            await self._client.send_event(events.ReplyPaused(reply.turn_id, reply.playout.played_ms))
+
+    async def _resume_reply(self) -> None:
+        reply = self.reply
+        if reply is not None and reply.playout.paused:
+            reply.playout.resume()
+            await self._client.send_event(events.ReplyResumed(reply.turn_id))
+
+    async def _interrupt(self) -> None:
+        reply, self.reply = self.reply, None
+        if reply is None:
+            return
+        reply.cancel()
+        self._metrics.interruptions.inc()
+        reply.record.outcome = "interrupted"
+        reply.record.heard_ms = reply.playout.played_ms
+        await self._end_turn(reply, events.ReplyInterrupted(reply.turn_id, reply.playout.played_ms))
