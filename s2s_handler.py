@@ -52,6 +52,7 @@ class WebSocketClient:
 
     def __init__(self, websocket: WebSocket, *, events: bool) -> None:
         self.sending_since: float | None = None
+        self._sending = 0  # a block of the reply and an event may be on their way at once
         self._websocket = websocket
         self._events = events
 
@@ -66,13 +67,17 @@ class WebSocketClient:
             await self._send({"type": "websocket.send", "text": encode_event(event)})
 
     async def _send(self, message: dict[str, object]) -> None:
-        self.sending_since = time.monotonic()
+        self._sending += 1
+        if self.sending_since is None:
+            self.sending_since = time.monotonic()
         try:
             await self._websocket.send(message)
         except (WebSocketDisconnect, RuntimeError) as error:  # RuntimeError: a close was sent before
             raise ClientGone from error
         finally:
-            self.sending_since = None
+            self._sending -= 1
+            if not self._sending:
+                self.sending_since = None
 
 
 class EndpointHandler:

@@ -54,7 +54,10 @@ RELEASE = 0.3  # of the echo's energy, what may be left in the room one window l
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """A window less what was sent. With `echo_only` there was nothing else in it but noise, and `pcm` is digital silence."""
+    """A window less what was sent.
+
+    With `echo_only` there was nothing else in it but noise, and `pcm` is digital silence.
+    """
 
     pcm: bytes
     echo_only: bool
@@ -63,10 +66,10 @@ class Cleaned:
 class EchoGuard:
     """Takes a session's own replies out of what its microphone hears. Pure; one for each session.
 
-    All positions are those of the microphone's audio, in ms. The echo may come 60 ms before to 600 ms after the position
-    given for its block, and at another delay after each gap. `highest_share` and `lowest_share`, 0..1: a window is no echo
-    when more of its energy than this is unexplained; it begins with the highest and comes down to the lowest as the
-    path is learnt, the further the drier the room.
+    All positions are those of the microphone's audio, in ms. The echo may come 60 ms before to 600 ms after the
+    position given for its block, and at another delay after each gap. `highest_share` and `lowest_share`, 0..1: a
+    window is more than echo when more of its energy than this is unexplained. It begins with the highest, and comes
+    down to the lowest as the path is learnt, the further the drier the room.
     """
 
     def __init__(self, highest_share: float = 0.5, lowest_share: float = 0.2) -> None:
@@ -86,15 +89,16 @@ class EchoGuard:
     def sent(self, pcm: bytes, at_ms: float) -> None:
         """A block of the reply that begins to sound when the microphone has delivered `at_ms` of audio.
 
-        Blocks less than 80 ms from the end of the one before are taken to follow on it without a gap. One that begins earlier
-        replaces what was to come.
+        A block less than 80 ms from the end of the one before is taken to follow on it without a gap. One that begins
+        earlier replaces what was to come. No more than 4 s are kept.
         """
         self._sent.append(np.frombuffer(pcm, dtype="<i2"), round(at_ms * PER_MS))
 
     def clean(self, window: bytes, at_ms: float) -> Cleaned:
         """What is left of `window`, which ends at `at_ms`.
 
-        Its length is a multiple of 256 samples. Windows come in order; after a gap it takes a few to be as sure as before.
+        Its length is a multiple of 256 samples. Windows come in order; after a gap it takes a few to be as sure as
+        before.
         """
         samples = to_float(window)
         end = round(at_ms * PER_MS)
@@ -184,7 +188,10 @@ class EchoGuard:
 
 @dataclass(slots=True)
 class _Now:
-    """The window in hand: `end` and `samples` in samples, the energies as sums of squares; what a known path leaves of it."""
+    """The window in hand.
+
+    `end` and `samples` in samples, the energies as sums of squares; `rest` is what a path known well leaves of it.
+    """
 
     end: int
     samples: int

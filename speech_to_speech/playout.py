@@ -63,6 +63,7 @@ class Playout:
         self._resumed = anyio.Event()
         self._stopped = False
         self._reported_ms: float | None = None
+        self._reported_at = 0.0
         self._report = anyio.Event()
 
     @property
@@ -73,10 +74,10 @@ class Playout:
     def played_ms(self) -> float:
         """How much of the reply has sounded: as reported, else by the clock."""
         sent_ms = self._record.reply_ms
-        if self._reported_ms is not None:
-            return min(self._reported_ms, sent_ms)
         if self._options.reports:
-            return 0.0
+            return min(self._reported_ms or 0.0, sent_ms)
+        if self._reported_ms is not None:
+            return min(self._reported_ms + (self._clock() - self._reported_at) * 1000, sent_ms)
         if not self._options.paced:
             return sent_ms
         left_s = self._played_at + self._client_buffer_s - self._clock()
@@ -85,6 +86,7 @@ class Playout:
     def report(self, played_ms: float) -> None:
         """The client says how much has sounded."""
         self._reported_ms = max(played_ms, self._reported_ms or 0.0)
+        self._reported_at = self._clock()
         self._report.set()
 
     def pause(self) -> None:
@@ -96,7 +98,9 @@ class Playout:
     def resume(self) -> None:
         if self._paused_at is not None:
             if self._options.holds:
-                self._played_at += time.monotonic() - self._paused_at
+                pause_s = time.monotonic() - self._paused_at
+                self._played_at += pause_s
+                self._reported_at += pause_s
             self._paused_at = None
             self._resumed.set()
 

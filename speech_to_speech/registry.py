@@ -55,7 +55,7 @@ BACKENDS: dict[tuple[str, str], Backend] = {
     for backend in (
         Backend("vad", "silero", "speech_to_speech.vad.silero:SileroVad", ("silero_vad",), SILERO),
         Backend("turn", "rules", "speech_to_speech.turn.rules:Rules"),
-        Backend("turn", "smart_turn", "speech_to_speech.turn.smart_turn:SmartTurn", ("onnxruntime",), EMBEDDED),
+        Backend("turn", "smart_turn", "speech_to_speech.turn.smart_turn:SmartTurn"),
         Backend("stt", "pocketsphinx", "speech_to_speech.stt.pocketsphinx:PocketSphinx", ("pocketsphinx",), EMBEDDED),
         Backend("stt", "loadtest", "speech_to_speech.stt.loadtest:LoadtestStt"),
         Backend("llm", "eliza", "speech_to_speech.llm.eliza:Eliza", ("nltk",), EMBEDDED),

@@ -62,3 +62,25 @@ def test_chats_do_not_share_exchanges() -> None:
     first, second = Chat("", 2), Chat("", 2)
     first.add("one", "1")
     assert said(second) == [("user", "?")]
+
+
+def test_a_question_whose_answer_nobody_heard_is_joined_to_the_next() -> None:
+    chat = Chat("", 3)
+    chat.add("one", "1")
+    chat.add("What is", "")
+    chat.add("the time", "")
+    assert said(chat, "in Rome?") == [("user", "one"), ("assistant", "1"), ("user", "What is the time in Rome?")]
+
+
+def test_the_last_answer_is_amended_to_what_was_heard() -> None:
+    chat = Chat("", 3)
+    chat.add("one", "1")
+    chat.add("two", "It is two.")
+    chat.amend("It is")
+    assert said(chat)[:4] == [("user", "one"), ("assistant", "1"), ("user", "two"), ("assistant", "It is")]
+
+
+def test_there_is_nothing_to_amend_in_a_new_chat() -> None:
+    chat = Chat("", 3)
+    chat.amend("x")
+    assert said(chat) == [("user", "?")]

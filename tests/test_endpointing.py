@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_to_speech.frames import SpeechDiscarded, SpeechSplit, SpeechStarted, SpeechStopped, VadEvent
+from speech_to_speech.frames import (
+    SoftEnd,
+    SpeechContinued,
+    SpeechDiscarded,
+    SpeechResumed,
+    SpeechSplit,
+    SpeechStarted,
+    SpeechStopped,
+    VadEvent,
+)
 from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_MS
 from speech_to_speech.vad.endpointing import Endpointer, EndpointOptions
 
@@ -285,3 +294,99 @@ def test_speech_pad_is_never_more_than_a_window_short(pad_ms: float) -> None:
     assert isinstance(stopped, SpeechStopped)
     kept_ms = (50 - numbers(stopped.pcm)[0]) * WINDOW_MS
     assert abs(kept_ms - pad_ms) < WINDOW_MS
+
+
+# Soft ends.
+
+SOFT = dataclasses.replace(OPTIONS, soft_end_ms=2 * WINDOW_MS)
+
+
+def test_a_soft_end_comes_before_the_endpoint_with_the_utterance_so_far() -> None:
+    events = run(*[SPEECH] * 10, *[SILENCE] * 4, options=SOFT)
+    assert kinds(events) == [(0, SpeechStarted), (11, SoftEnd), (13, SpeechStopped)]
+    soft, stopped = events[1][1], events[2][1]
+    assert isinstance(soft, SoftEnd)
+    assert isinstance(stopped, SpeechStopped)
+    assert numbers(soft.pcm) == list(range(12))
+    assert (soft.audio_ms, soft.silence_ms, soft.speech_ms) == (10 * WINDOW_MS, 2 * WINDOW_MS, 12 * WINDOW_MS)
+    assert stopped.pcm.startswith(soft.pcm)
+
+
+def test_speech_after_a_soft_end_resumes_the_utterance_and_makes_another() -> None:
+    events = run(*[SPEECH] * 10, *[SILENCE] * 3, *[SPEECH] * 2, *[SILENCE] * 4, options=SOFT)
+    assert kinds(events) == [
+        (0, SpeechStarted),
+        (11, SoftEnd),
+        (13, SpeechResumed),
+        (16, SoftEnd),
+        (18, SpeechStopped),
+    ]
+    assert events[2][1] == SpeechResumed(14 * WINDOW_MS, 11 * WINDOW_MS)
+    assert numbers(events[3][1].pcm) == list(range(17))  # type: ignore[union-attr]
+
+
+def test_a_silence_below_the_soft_end_is_no_event() -> None:
+    assert kinds(run(*[SPEECH] * 10, SILENCE, SPEECH, options=SOFT)) == [(0, SpeechStarted)]
+
+
+def test_what_is_too_short_for_an_utterance_has_no_soft_end() -> None:
+    assert kinds(run(*[SPEECH] * 2, *[SILENCE] * 4, options=SOFT)) == [(0, SpeechStarted), (5, SpeechDiscarded)]
+
+
+def test_a_soft_end_that_is_no_shorter_than_the_wait_never_comes() -> None:
+    options = dataclasses.replace(SOFT, soft_end_ms=4 * WINDOW_MS)
+    assert kinds(run(*[SPEECH] * 10, *[SILENCE] * 4, options=options)) == [(0, SpeechStarted), (13, SpeechStopped)]
+
+
+def test_the_wait_can_be_made_longer_and_shorter_after_a_soft_end() -> None:
+    for silence, wait in ((3, 3), (7, 7)):
+        endpointer = Endpointer(SOFT)
+        feed(endpointer, [SPEECH] * 10 + [SILENCE] * 2)
+        assert endpointer.wait(wait * WINDOW_MS) == []
+        events = feed(endpointer, [SILENCE] * 10, first=12)
+        assert kinds(events) == [(10 + silence - 1, SpeechStopped)]
+
+
+def test_a_wait_that_is_over_already_ends_the_utterance_at_once() -> None:
+    endpointer = Endpointer(SOFT)
+    feed(endpointer, [SPEECH] * 10 + [SILENCE] * 3)
+    [stopped] = endpointer.wait(WINDOW_MS)
+    assert isinstance(stopped, SpeechStopped)
+    assert stopped.silence_ms == 3 * WINDOW_MS
+    assert endpointer.wait(0) == []
+
+
+def test_a_wait_counts_for_one_pause_only() -> None:
+    endpointer = Endpointer(SOFT)
+    feed(endpointer, [SPEECH] * 10 + [SILENCE] * 2)
+    endpointer.wait(50 * WINDOW_MS)
+    events = feed(endpointer, [SPEECH] + [SILENCE] * 4, first=12)
+    assert kinds(events)[-1] == (16, SpeechStopped)
+
+
+def test_without_a_soft_end_there_is_nothing_to_wait_for() -> None:
+    endpointer = Endpointer(SOFT)
+    feed(endpointer, [SPEECH] * 10 + [SILENCE])
+    assert endpointer.wait(0) == []
+    assert endpointer.speaking
+
+
+def test_a_longer_wait_makes_no_utterance_of_a_click() -> None:
+    endpointer = Endpointer(dataclasses.replace(SOFT, min_speech_ms=0))
+    feed(endpointer, [SPEECH] + [SILENCE] * 2)
+    endpointer.wait(20 * WINDOW_MS)
+    long = Endpointer(SOFT)
+    assert kinds(feed(long, [SPEECH] + [SILENCE] * 2)) == [(0, SpeechStarted)]
+    assert long.wait(20 * WINDOW_MS) == []
+    assert kinds(feed(long, [SILENCE] * 2, first=3)) == [(4, SpeechDiscarded)]
+
+
+# Progress.
+
+
+def test_progress_comes_after_each_length_of_speech_pauses_not_counted() -> None:
+    options = dataclasses.replace(OPTIONS, progress_ms=3 * WINDOW_MS)
+    events = run(*[SPEECH] * 4, *[SILENCE] * 2, *[SPEECH] * 3, options=options)
+    assert kinds(events) == [(0, SpeechStarted), (2, SpeechContinued), (7, SpeechContinued)]
+    assert events[1][1] == SpeechContinued(3 * WINDOW_MS, 3 * WINDOW_MS)
+    assert events[2][1] == SpeechContinued(8 * WINDOW_MS, 6 * WINDOW_MS)

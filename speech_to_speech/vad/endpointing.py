@@ -1,5 +1,6 @@
 """From the probabilities of windows to utterances, for one session."""
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class EndpointOptions:
     min_silence_ms: the endpoint wait: so much silence ends the utterance, unless `Endpointer.wait` says otherwise.
     soft_end_ms: so much silence may be the end: work for the reply can begin. 0, or one not below the endpoint wait:
         no soft ends.
-    min_speech_ms: a shorter utterance is discarded; counted from the window that triggers to the endpoint, its silence
-        included, so that a 'yes' is long enough.
+    min_speech_ms: a shorter utterance is discarded; counted from the window that triggers to the endpoint, the silence of
+        the usual wait included, so that a 'yes' is long enough.
     max_speech_ms: a longer utterance is split there for STT.
     max_utterance_s: an utterance this long ends, whatever comes.
     speech_pad_ms: how much audio before the trigger belongs to the utterance.
@@ -63,6 +64,7 @@ class Endpointer:
         self._soft_end = False
         self._spoken_ms = self._voiced_ms = self._silence_ms = 0.0
         self._wait_ms = options.min_silence_ms
+        self._usual_wait_ms = math.ceil(options.min_silence_ms / WINDOW_MS) * WINDOW_MS
 
     @property
     def speaking(self) -> bool:
@@ -105,7 +107,7 @@ class Endpointer:
         elif len(self._part) * WINDOW_MS >= self._options.max_speech_ms:
             part, self._part = self.utterance, []
             yield SpeechSplit(part, self.position_ms)
-        elif 0 < self._options.soft_end_ms <= self._silence_ms and not self._soft_end:
+        elif 0 < self._options.soft_end_ms <= self._silence_ms and not self._soft_end and self._is_utterance:
             self._soft_end = True
             yield SoftEnd(self.utterance, self.position_ms - self._silence_ms, self._silence_ms, self._spoken_ms)
 
@@ -134,11 +136,16 @@ class Endpointer:
     def _is_over(self) -> bool:
         return self._silence_ms >= self._wait_ms or self._spoken_ms >= self._options.max_utterance_s * 1000
 
+    @property
+    def _is_utterance(self) -> bool:
+        """Long enough to be one, however long the wait for its end is."""
+        return self._spoken_ms - self._silence_ms + self._usual_wait_ms >= self._options.min_speech_ms
+
     def _stop(self) -> VadEvent:
-        spoken_ms, silence_ms = self._spoken_ms, self._silence_ms
+        spoken_ms, silence_ms, is_utterance = self._spoken_ms, self._silence_ms, self._is_utterance
         part, ended_ms = self._part, self.position_ms - silence_ms
         self._forget()
-        if spoken_ms < self._options.min_speech_ms:
+        if not is_utterance:
             self._pre_roll.extend(part)  # the next utterance may begin in its silence
             return SpeechDiscarded(ended_ms)
         return SpeechStopped(b"".join(part), ended_ms, silence_ms, spoken_ms)

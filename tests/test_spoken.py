@@ -1,0 +1,87 @@
+"""How much of a reply's text has been heard."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speech_to_speech.frames import SpeakRequest, WordStart
+from speech_to_speech.jobs import ListJob
+from speech_to_speech.spoken import Spoken
+from speech_to_speech.tts.espeak import ESpeak
+
+SENTENCE = "The keys are here."
+
+
+def spoken(*pieces: tuple[str, float], words: tuple[WordStart, ...] = (), complete: bool = True) -> Spoken:
+    made = Spoken()
+    for text, duration_ms in pieces:
+        made.begin(text)
+        made.add(duration_ms, words)
+    if complete:
+        made.finish()
+    return made
+
+
+def test_before_the_first_sound_nothing_is_heard() -> None:
+    assert spoken((SENTENCE, 1000)).heard(0) == ""
+    assert Spoken().heard(1000) == ""
+
+
+def test_after_the_last_sound_all_is_heard() -> None:
+    assert spoken((SENTENCE, 1000), ("Look!", 500)).heard(1500) == "The keys are here. Look!"
+
+
+def test_a_piece_that_has_not_begun_is_not_heard() -> None:
+    assert spoken((SENTENCE, 1000), ("Look!", 500)).heard(1000) == SENTENCE
+
+
+@pytest.mark.parametrize(
+    ("played_ms", "heard"), [(100, ""), (250, "The"), (500, "The keys"), (700, "The keys are"), (980, "The keys are")]
+)
+def test_without_word_timings_words_are_heard_in_proportion(played_ms: float, heard: str) -> None:
+    assert spoken((SENTENCE, 1000)).heard(played_ms) == heard
+
+
+@pytest.mark.parametrize(
+    ("played_ms", "heard"), [(99, ""), (100, "The"), (599, "The"), (600, "The keys"), (800, "The keys are")]
+)
+def test_with_word_timings_a_word_is_heard_when_the_next_begins(played_ms: float, heard: str) -> None:
+    words = WordStart(0, 0), WordStart(4, 100), WordStart(9, 600), WordStart(13, 800)
+    assert spoken((SENTENCE, 1000), words=words).heard(played_ms) == heard
+
+
+def test_scripts_without_spaces_are_cut_between_characters() -> None:
+    assert spoken(("今天天气很好", 600)).heard(310) == "今天天"
+
+
+def test_of_a_piece_still_being_made_no_more_is_heard_than_such_audio_holds() -> None:
+    text = "a sentence of forty-eight characters, more or less"
+    made = spoken((text, 100), complete=False)
+    assert len(made.heard(100)) <= 2
+    assert made.heard(1500).startswith("a sentence of")
+    assert made.heard(1500) != text
+
+
+def test_pieces_are_heard_one_after_the_other() -> None:
+    assert spoken(("One.", 100), (SENTENCE, 1000), ("Three.", 100)).heard(100 + 500) == "One. The keys"
+
+
+@given(st.lists(st.tuples(st.text("ab ,.", min_size=1, max_size=20), st.floats(1, 500)), max_size=4), st.data())
+def test_more_played_is_more_heard_and_always_a_beginning(pieces: list[tuple[str, float]], data: st.DataObject) -> None:
+    made = spoken(*pieces)
+    total = sum(duration for _, duration in pieces)
+    earlier, later = sorted(data.draw(st.tuples(*[st.floats(0, total + 10)] * 2)))
+    assert made.heard(later).startswith(made.heard(earlier).rstrip())
+    assert made.heard(total + 10).startswith(made.heard(later).rstrip())
+
+
+def test_espeak_says_where_its_words_begin() -> None:
+    text = "Hello there, how are you today?"
+    model = ESpeak(ESpeak.Options())
+    model.load()
+    job = ListJob(SpeakRequest(text, "en"))
+    model.run([job])
+    words = [word for chunk in job.outputs for word in chunk.words]
+    assert [text[word.character :].split()[0] for word in words] == text.split()
+    assert [word.at_ms for word in words] == sorted(word.at_ms for word in words)
+    assert words[-1].at_ms > 800
