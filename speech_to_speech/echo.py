@@ -18,7 +18,7 @@ import numpy.typing as npt
 from speech_to_speech.audio import Samples, to_float, to_pcm
 from speech_to_speech.frames import SAMPLE_RATE_HZ
 
-Spectra = npt.NDArray[np.complex64]
+Spectra = npt.NDArray[np.complexfloating]
 
 PER_MS = SAMPLE_RATE_HZ // 1000
 EARLIEST, LATEST = -60 * PER_MS, 600 * PER_MS
@@ -33,7 +33,7 @@ LEAD = 32  # samples before the delay found: the peak of a path is not its begin
 LOWEST_BIN = 4  # 125 Hz: hum and rumble below do not count
 FORGETTING = 0.98
 CONSTRAIN_EVERY = 2  # partitions: these in turn are kept to their length, which they hardly leave
-DOUBT_DECAY = 0.6  # of the first doubt, from one partition to the next
+DOUBT_DECAY = 0.5  # of the first doubt, from one partition to the next
 
 # The search for the delay.
 CONTEXT = 2048  # samples of the microphone that are looked for in what was sent
@@ -41,6 +41,7 @@ SEARCH_TAPS = np.convolve([1, 4, 6, 4, 1], [1, 0, -0.8]).astype(np.float32) / 16
 SEARCH_SIZE = 6400
 JUMP_CONTEXT = 1024  # when the path is known but for its delay
 START_FIT = 0.6  # correlation from which a path is tried
+CERTAIN_FIT = 0.85  # from which the first finding counts; below that, the second at the same delay
 JUMP_FIT = 0.4  # from which a known path is tried at another delay
 SAME_DELAY = 8  # samples
 
@@ -165,7 +166,8 @@ class EchoGuard:
             return False
         self._path, self._delay, self._trust = _Path(gain), delay, 0.0
         self._shares.clear()
-        return self._share(self._path, delay, now) < self._highest_share
+        share = self._share(self._path, delay, now)
+        return share < self._highest_share and (again or fit > CERTAIN_FIT)
 
     def _share(self, path: "_Path", delay: int, now: "_Now", *, learn: bool = True) -> float:
         """The share of the window's energy that the path does not explain; noise counts as explained.
@@ -316,8 +318,7 @@ class _Path:
 
 def _search(sent: Samples, heard: Samples) -> tuple[int, float, float]:
     """Where `heard` is found best in `sent`: delay, gain, and correlation (0..1)."""
-    sent = np.convolve(sent, SEARCH_TAPS, "valid")[::2]
-    heard = np.convolve(heard, SEARCH_TAPS, "valid")[::2]
+    sent, heard = (np.convolve(sound, SEARCH_TAPS, "valid")[::2].astype(np.float32) for sound in (sent, heard))
     spectrum = np.fft.rfft(heard, SEARCH_SIZE).conj() * np.fft.rfft(sent, SEARCH_SIZE)
     alike = np.fft.irfft(spectrum, SEARCH_SIZE)[: len(sent) - len(heard) + 1]
     sums = np.concatenate([[0.0], np.cumsum(np.square(sent), dtype=np.float64)])
@@ -336,4 +337,4 @@ def _energy(samples: Samples) -> float:
 
 
 def _power(spectra: Spectra) -> Samples:
-    return np.square(spectra.real) + np.square(spectra.imag)
+    return np.asarray(np.square(spectra.real) + np.square(spectra.imag), np.float32)

@@ -111,6 +111,8 @@ class Utterance:
     endpoint: float = 0.0
     taken: bool = False
     """It has become a turn."""
+    asked_for_words: bool = False
+    """Over a reply, while it still went on."""
 
     @property
     def turn_id(self) -> str:
@@ -157,12 +159,12 @@ class Floor:
             case SpeechContinued():
                 if self._partials is not None:
                     self._partials.on_speech(event.audio_ms, self._ear.utterance)
-                await self._talk_over(event.voiced_ms)
+                await self._talk_over(utterance, event.voiced_ms)
             case SoftEnd():
                 self._speculate(utterance, event)
             case SpeechResumed():
                 self._drop_speculation(utterance)
-                await self._talk_over(event.voiced_ms)
+                await self._talk_over(utterance, event.voiced_ms)
             case SpeechSplit(pcm):
                 self._drop_speculation(utterance)
                 if self._partials is not None:
@@ -418,16 +420,37 @@ class Floor:
 
     # Barge-in.
 
-    async def _talk_over(self, voiced_ms: float) -> None:
+    async def _talk_over(self, utterance: Utterance, voiced_ms: float) -> None:
         """So much of the utterance that goes on was speech: if a reply plays, it may be meant for it."""
-        reply = self.reply
+        reply, settings = self.reply, self._settings
         if reply is None:
             return
-        if voiced_ms >= self._settings.barge_in_ms:
+        if voiced_ms >= settings.barge_in_ms and not self._asks_for_words(utterance, voiced_ms):
             await self._interrupt()
-        elif voiced_ms >= self._settings.barge_in_pause_ms and not reply.playout.paused:
+        elif voiced_ms >= settings.barge_in_pause_ms and not reply.playout.paused:
             reply.playout.pause()
             await self._client.send_event(events.ReplyPaused(reply.turn_id, reply.playout.played_ms))
+
+    def _asks_for_words(self, utterance: Utterance, voiced_ms: float) -> bool:
+        """Whether its words so far are asked for, or were those of a backchannel, and it is not too long for one."""
+        if voiced_ms >= self._settings.barge_in_max_ms:
+            return False
+        if not utterance.asked_for_words:
+            if not self._pipeline.stt.worker.has_room:
+                return False
+            utterance.asked_for_words = True
+            self._tasks.start_soon(self._listen_closer, utterance, self._ear.utterance())
+        return True
+
+    async def _listen_closer(self, utterance: Utterance, pcm: bytes) -> None:
+        """Do the words so far interrupt the reply?"""
+        try:
+            so_far = await self._pipeline.hear_part(pcm, dataclasses.replace(utterance.record))
+            interrupts = not is_backchannel(so_far.text, so_far.language)
+        except StageError:
+            interrupts = True
+        if interrupts and self._utterance is utterance:
+            await self._interrupt()
 
     async def _resume_reply(self) -> None:
         reply = self.reply

@@ -27,7 +27,7 @@ STEP_S = 0.01  # as a model's step from token to token
 
 
 def occupy(base_ms: float, per_request_ms: float, jobs: Sequence[Job[Any, Any]]) -> None:
-    """Take the time that a model takes for a batch, without holding the interpreter lock; less, if all are cancelled."""
+    """Take the time that a model takes for a batch, the interpreter lock not held; less, if all are cancelled."""
     end = time.monotonic() + (base_ms + per_request_ms * len(jobs)) / 1000
     while (left_s := end - time.monotonic()) > 0 and not all(job.cancelled for job in jobs):
         time.sleep(min(left_s, STEP_S))

@@ -52,7 +52,7 @@ class Session:
             report_timeout_s=settings.report_timeout_s,
             max_reply_s=settings.max_reply_s,
         )
-        self._echo = EchoGuard() if options.full_duplex and settings.echo_guard else None
+        self._echo = EchoGuard() if options.full_duplex and options.paced and settings.echo_guard else None
         partial_ms = pipeline.partial_interval_ms if options.events else 0
         wants_progress = options.full_duplex or partial_ms > 0
         self._stream = pipeline.vad.open(
@@ -160,9 +160,9 @@ class Session:
         if waiting + 1 >= VAD_EVENTS - 2:  # one window can have three events
             self._stream.pause()
 
-    def _without_echo(self, window: bytes, end_ms: float, probability: float) -> float:
+    def _without_echo(self, window: bytes, end_ms: float) -> bytes:
         assert self._echo is not None
-        return 0.0 if self._echo.is_echo(window, end_ms) else probability
+        return self._echo.clean(window, end_ms).pcm
 
     # For the floor.
 

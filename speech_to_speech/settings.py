@@ -80,8 +80,9 @@ class Settings:
     partial_interval_ms: NotNegative | None = setting(
         None, "how often an utterance is transcribed while it is spoken (0: never), instead of the backend's own choice"
     )
-    barge_in_pause_ms: Positive = setting(96.0, "full duplex: so much speech over a reply pauses it")
-    barge_in_ms: Positive = setting(500.0, "so much interrupts it, whatever the words; less than that, only by words")
+    barge_in_pause_ms: Positive = setting(128.0, "full duplex: so much speech over a reply pauses it")
+    barge_in_ms: Positive = setting(500.0, "after so much, words that are no backchannel interrupt it in mid-speech")
+    barge_in_max_ms: Positive = setting(1000.0, "so much speech interrupts it, whatever the words")
     echo_guard: bool = setting(True, "full duplex: take no notice of the reply's own echo")
     report_timeout_s: Positive = setting(5.0, "how often unpaced full duplex clients must report their playback")
 

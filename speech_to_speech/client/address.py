@@ -11,7 +11,7 @@ from speech_to_speech.client.errors import UsageError
 HUGGING_FACE = (".huggingface.co", ".huggingface.cloud")
 
 
-def websocket_url(text: str, paced: bool) -> str:
+def websocket_url(text: str, paced: bool, full_duplex: bool = False) -> str:
     """The /ws address for an http(s):// or ws(s):// one. Raises UsageError."""
     try:
         parts = urllib.parse.urlsplit(text.strip())
@@ -23,8 +23,9 @@ def websocket_url(text: str, paced: bool) -> str:
         raise UsageError(f"--api_url {text!r} must look like https://host or ws://host:port")
     if "@" in parts.netloc:
         raise UsageError("--api_url must not hold a user name or password: use --auth_token")
-    query = [pair for pair in urllib.parse.parse_qsl(parts.query, True) if pair[0] not in ("events", "paced")]
-    query += [("events", "1"), ("paced", "1" if paced else "0")]
+    own = ("events", "paced", "full_duplex")
+    query = [pair for pair in urllib.parse.parse_qsl(parts.query, True) if pair[0] not in own]
+    query += [("events", "1"), ("paced", "1" if paced else "0"), *([("full_duplex", "1")] if full_duplex else [])]
     path = parts.path if parts.path.strip("/") else "/ws"
     return urllib.parse.urlunsplit((scheme, parts.netloc, path, urllib.parse.urlencode(query), ""))
 

@@ -70,10 +70,10 @@ class Link:
         self._sock = self._ws.sock
         self._heard_s = self._pinged_s = time.monotonic()
 
-    def send(self, block: bytes) -> None:
+    def send(self, message: bytes | str) -> None:
         """Raises Dropped."""
         try:
-            self._ws.send_binary(block)
+            self._ws.send(message) if isinstance(message, str) else self._ws.send_binary(message)
         except (OSError, websocket.WebSocketException) as error:
             for _ in range(20):  # what was received may say why it failed
                 self._read()

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import math
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,12 +14,11 @@ from speech_to_speech.audio import Resampler
 from speech_to_speech.client.console import Console, printable
 from speech_to_speech.client.conversation import Conversation
 from speech_to_speech.client.errors import ClientError
+from speech_to_speech.client.speaker import Speaker
 from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, AudioChunk
 
 MICROPHONE_BUFFER_S = 2
 MICROPHONE_SILENT_S = 10.0  # no sample at all
-PREBUFFER_MS = 80
-SPEAKER_BUFFER_S = 120
 
 
 class Microphone:
@@ -83,53 +81,6 @@ class Microphone:
         self._waker.close()
 
 
-class Speaker:
-    """The sound card's output behind a jitter buffer: it starts with `prebuffer_ms` of sound, or a reply's end."""
-
-    def __init__(self, rate_hz: int, prebuffer_ms: int = PREBUFFER_MS, limit_s: int = SPEAKER_BUFFER_S) -> None:
-        self.tail_s = 0.0  # from the buffer through both sound card queues, back into a message
-        self._rate_hz = rate_hz
-        self._resampler = Resampler(rate_hz)  # a new one for each reply
-        self._prebuffer_bytes = BYTES_PER_SAMPLE * rate_hz * prebuffer_ms // 1000
-        self._limit_bytes = BYTES_PER_SAMPLE * rate_hz * limit_s
-        self._lock = threading.Lock()
-        self._buffer = bytearray()
-        self._running = False
-        self._sounding_until_s = 0.0
-
-    @property
-    def sounding(self) -> bool:
-        """True while the microphone may still hear the reply."""
-        with self._lock:
-            return bool(self._buffer) or time.monotonic() < self._sounding_until_s
-
-    def play(self, pcm: bytes) -> None:
-        """Add sound. What exceeds two minutes unplayed is dropped (a paced service never sends that)."""
-        pcm = self._resampler.push(AudioChunk(pcm, SAMPLE_RATE_HZ))
-        with self._lock:
-            self._buffer += pcm[: max(0, self._limit_bytes - len(self._buffer))]
-            self._running = self._running or len(self._buffer) >= self._prebuffer_bytes
-
-    def end_reply(self) -> None:
-        rest = self._resampler.finish()
-        self._resampler = Resampler(self._rate_hz)
-        with self._lock:
-            self._buffer += rest
-            self._running = True
-
-    def take(self, size: int) -> bytes:
-        """The next `size` bytes for the sound card, silence where there is nothing. Called by its thread."""
-        with self._lock:
-            if not self._running:
-                return bytes(size)
-            pcm = bytes(self._buffer[:size])
-            del self._buffer[:size]
-            self._running = len(pcm) == size
-            if pcm:
-                self._sounding_until_s = time.monotonic() + self.tail_s
-        return pcm.ljust(size, b"\0")
-
-
 def sound_library() -> Any:
     """sounddevice, imported only when a sound card is wanted. Raises ClientError."""
     try:
@@ -166,6 +117,7 @@ def sound_card(
         except (sd.PortAudioError, ValueError) as error:
             hint = "see --list_devices, --input_device, --output_device and --sample_rate"
             raise ClientError(f"cannot open the sound card: {printable(error)}; {hint}") from None
+        speaker.latency_s = outlet.latency
         speaker.tail_s = min(1.0, outlet.latency + inlet.latency + block / rate_hz)
         console.debug(f"sound card latency: out {outlet.latency:.3f} s, in {inlet.latency:.3f} s")
         yield microphone, speaker

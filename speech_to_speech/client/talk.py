@@ -1,14 +1,16 @@
 """The loop that carries sound both ways, over as many connections as it takes."""
 
+import math
 import socket
 import time
 from collections.abc import Iterator
 from typing import Protocol
 
 from speech_to_speech.client.console import Console
-from speech_to_speech.client.conversation import Conversation, Sink
+from speech_to_speech.client.conversation import Conversation
 from speech_to_speech.client.errors import ClientError, Dropped
 from speech_to_speech.client.link import Backoff, Link, connect
+from speech_to_speech.client.playback import REPORT_EVERY_S, Sink
 from speech_to_speech.client.turns import Journal
 
 STABLE_S = 5.0  # a connection that held this long had worked
@@ -41,14 +43,17 @@ class Source(Protocol):
 def exchange(link: Link, source: Source, conversation: Conversation, console: Console) -> None:
     """Send and receive until the source is finished. Raises Dropped when the connection ends first."""
     source.restart()
+    longest_s = REPORT_EVERY_S if conversation.full_duplex else math.inf
     while not source.finished(conversation):
-        for message in link.receive(source.wait_s(), source.wake):
+        for message in link.receive(min(source.wait_s(), longest_s), source.wake):
             conversation.received(message)
+        for report in conversation.reports():
+            link.send(report)
         for block in source.blocks(conversation.held):
             link.send(block)
             conversation.sent(block)
         conversation.check()
-        console.status(conversation.state, source.level_db)
+        console.status(conversation.state, source.level_db, conversation.partial)
 
 
 def talk(
@@ -59,13 +64,14 @@ def talk(
     journal: Journal,
     console: Console,
     start_timeout_s: float,
+    full_duplex: bool = False,
 ) -> None:
     """Connect and exchange; connect again after a drop, which a file only bears before the session has begun."""
     backoff = Backoff(start_timeout_s)
     again = False
     while True:
         link = connect(url, headers, backoff, console, again)
-        conversation = Conversation(sink, journal, console)
+        conversation = Conversation(sink, journal, console, full_duplex)
         start_s = time.monotonic()
         console.note("connected" + (": speak; Ctrl-C ends" if source.live else ""))
         try:
@@ -76,6 +82,7 @@ def talk(
             if conversation.session_started and time.monotonic() - start_s > STABLE_S:
                 backoff = Backoff(start_timeout_s)  # this is a new outage
             again = True
+            sink.go_on()
             sink.end_reply()
             backoff.wait(f"connection lost, {drop}", console)
         finally:

@@ -6,21 +6,39 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-FIGURES = ("stt", "llm", "tts", "pipeline total", "network", "end to end")
+FIGURES = ("stt", "llm", "tts", "pipeline total", "network", "end to end", "stop")
 TURNS_KEPT = 1000
 
 
 @dataclass
 class Turn:
-    """A question and its reply. `end_to_end_ms`: from sending the last speech sample to the first reply block."""
+    """A question and its reply.
 
+    `end_to_end_ms`: from sending the last speech sample to the first reply block. `stop_ms`: from sending the first
+    sample of the speech that ended the reply to the loudspeaker's silence.
+    """
+
+    turn_id: str = ""
+    began_s: float | None = None
     spoken_s: float | None = None
+    partial: str = ""
     heard: str = ""
     answered: str = ""
     end_to_end_ms: float | None = None
     received_ms: float = 0.0
+    cut_ms: float | None = None  # how much of the reply had sounded when it was cut
+    stop_ms: float | None = None
     record: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        return self.cut_ms is not None
+
+    @property
+    def heard_ms(self) -> float:
+        """How much of the reply the user can hear."""
+        return self.received_ms if self.cut_ms is None else self.cut_ms
 
     def figures(self) -> dict[str, float | None]:
         """Each stage's part of the waiting in milliseconds; None where it is not known."""
@@ -33,6 +51,7 @@ class Turn:
             difference(at("first_audio_sent_ms"), at("endpoint_ms")),
             None if network is None else max(0.0, network),
             self.end_to_end_ms,
+            self.stop_ms,
         )
         return dict(zip(FIGURES, values, strict=True))
 
@@ -40,7 +59,8 @@ class Turn:
         """What --json writes of it."""
         times = {name.replace(" ", "_") + "_ms": value for name, value in self.figures().items()}
         keep = {"heard": self.heard, "answered": self.answered, "turn_ended": self.record or None, "error": self.error}
-        return keep | times | {"received_ms": self.received_ms}
+        sound = {"received_ms": self.received_ms, "interrupted": self.interrupted, "heard_ms": self.heard_ms}
+        return keep | times | sound
 
 
 @dataclass

@@ -1,10 +1,8 @@
-"""WAV files: one to ask with, one for the replies."""
+"""A WAV file in place of the microphone."""
 
-import os
 import socket
 import struct
 import time
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 
 from speech_to_speech.client.conversation import Conversation
 from speech_to_speech.client.errors import UsageError
-from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
+from speech_to_speech.frames import SAMPLE_RATE_HZ
 
 WAV_MAX_BYTES = 1 << 30
 QUIET = 100  # of 32768, -50 dB: the end of a file that is no louder need not be sent
@@ -80,7 +78,7 @@ def _samples(data: bytes, tag: int, bits: int) -> NDArray[np.floating] | None:
 
 
 class FileSource:
-    """A file as if it were spoken now; it waits while a reply comes in, and ends in silence."""
+    """A file as if it were spoken now; it waits while a reply comes in (not in full duplex), and ends in silence."""
 
     live = False
     level_db = -120.0
@@ -117,34 +115,8 @@ class FileSource:
         if self._at < len(self._samples):
             self._ended_turns = conversation.ended_turns
             return False
-        if conversation.ended_turns > self._ended_turns and not conversation.in_utterance:
+        answered = conversation.ended_turns > self._ended_turns and not conversation.full_duplex
+        if answered and not conversation.in_utterance:
             return True
         limit_s = OPEN_UTTERANCE_S if conversation.in_utterance else TRAILING_SILENCE_S
-        return conversation.turn is None and self._silence_samples >= limit_s * SAMPLE_RATE_HZ
-
-
-class ReplyFile:
-    """All replies, one after the other, in a 16 kHz mono int16 WAV file; made when the first one comes."""
-
-    sounding = False
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: wave.Wave_write | None = None
-        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise UsageError(f"cannot write --output {path}: no such folder, or no permission")
-
-    def play(self, pcm: bytes) -> None:
-        if self._file is None:
-            self._file = wave.open(str(self._path), "wb")  # noqa: SIM115 (closed by `close`)
-            self._file.setnchannels(1)
-            self._file.setsampwidth(BYTES_PER_SAMPLE)
-            self._file.setframerate(SAMPLE_RATE_HZ)
-        self._file.writeframes(pcm)
-
-    def end_reply(self) -> None:
-        pass
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        return not conversation.busy and self._silence_samples >= limit_s * SAMPLE_RATE_HZ

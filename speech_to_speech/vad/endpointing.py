@@ -30,8 +30,8 @@ class EndpointOptions:
     min_silence_ms: the endpoint wait: so much silence ends the utterance, unless `Endpointer.wait` says otherwise.
     soft_end_ms: so much silence may be the end: work for the reply can begin. 0, or one not below the endpoint wait:
         no soft ends.
-    min_speech_ms: a shorter utterance is discarded; counted from the window that triggers to the endpoint, the silence of
-        the usual wait included, so that a 'yes' is long enough.
+    min_speech_ms: a shorter utterance is discarded; counted from the window that triggers to the endpoint, the silence
+        of the usual wait included, so that a 'yes' is long enough.
     max_speech_ms: a longer utterance is split there for STT.
     max_utterance_s: an utterance this long ends, whatever comes.
     speech_pad_ms: how much audio before the trigger belongs to the utterance.
@@ -49,16 +49,13 @@ class EndpointOptions:
 
 
 class Endpointer:
-    """The state machine: silence, speech, silence within speech. Fed with every window in order; pure.
-
-    `position_ms` is where the next window begins.
-    """
+    """The state machine: silence, speech, silence within speech. Fed with every window in order; pure."""
 
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
         self._stop_below = max(options.thresh - HYSTERESIS, LOWEST_STOP)
         self._pre_roll: deque[bytes] = deque(maxlen=round(options.speech_pad_ms / WINDOW_MS))
-        self.position_ms = 0.0
+        self._position_ms = 0.0
         self._part: list[bytes] = []
         self._speaking = False
         self._soft_end = False
@@ -89,10 +86,10 @@ class Endpointer:
     def reset(self, position_ms: float) -> None:
         """Forget everything and go on at `position_ms`: the audio up to there was not listened to."""
         self._forget()
-        self.position_ms = position_ms
+        self._position_ms = position_ms
 
     def _feed(self, window: bytes, probability: float) -> Iterator[VadEvent]:
-        self.position_ms += pcm_ms(len(window))
+        self._position_ms += pcm_ms(len(window))
         if not self._speaking:
             yield from self._wait_for_speech(window, probability)
             return
@@ -106,10 +103,10 @@ class Endpointer:
             yield self._stop()
         elif len(self._part) * WINDOW_MS >= self._options.max_speech_ms:
             part, self._part = self.utterance, []
-            yield SpeechSplit(part, self.position_ms)
+            yield SpeechSplit(part, self._position_ms)
         elif 0 < self._options.soft_end_ms <= self._silence_ms and not self._soft_end and self._is_utterance:
             self._soft_end = True
-            yield SoftEnd(self.utterance, self.position_ms - self._silence_ms, self._silence_ms, self._spoken_ms)
+            yield SoftEnd(self.utterance, self._position_ms - self._silence_ms, self._silence_ms, self._spoken_ms)
 
     def _wait_for_speech(self, window: bytes, probability: float) -> Iterator[VadEvent]:
         if probability < self._options.thresh:
@@ -119,7 +116,7 @@ class Endpointer:
         self._spoken_ms = self._voiced_ms = WINDOW_MS
         self._part = [*self._pre_roll, window]
         self._pre_roll.clear()
-        yield SpeechStarted(self.position_ms - WINDOW_MS)
+        yield SpeechStarted(self._position_ms - WINDOW_MS)
 
     def _go_on(self) -> Iterator[VadEvent]:
         progress_ms, before_ms = self._options.progress_ms, self._voiced_ms
@@ -128,9 +125,9 @@ class Endpointer:
         if self._soft_end:
             self._soft_end = False
             self._wait_ms = self._options.min_silence_ms
-            yield SpeechResumed(self.position_ms, self._voiced_ms)
+            yield SpeechResumed(self._position_ms, self._voiced_ms)
         if progress_ms and self._voiced_ms // progress_ms > before_ms // progress_ms:
-            yield SpeechContinued(self.position_ms, self._voiced_ms)
+            yield SpeechContinued(self._position_ms, self._voiced_ms)
 
     @property
     def _is_over(self) -> bool:
@@ -143,7 +140,7 @@ class Endpointer:
 
     def _stop(self) -> VadEvent:
         spoken_ms, silence_ms, is_utterance = self._spoken_ms, self._silence_ms, self._is_utterance
-        part, ended_ms = self._part, self.position_ms - silence_ms
+        part, ended_ms = self._part, self._position_ms - silence_ms
         self._forget()
         if not is_utterance:
             self._pre_roll.extend(part)  # the next utterance may begin in its silence

@@ -8,7 +8,7 @@ import anyio
 
 from speech_to_speech.errors import SpeechToSpeechError, StageFailed
 from speech_to_speech.frames import VadEvent, VadFailed, pcm_ms
-from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_MS, VadRequest, VadResult
+from speech_to_speech.vad.base import WINDOW_BYTES, VadRequest, VadResult
 from speech_to_speech.vad.endpointing import Endpointer, EndpointOptions
 from speech_to_speech.workers import Worker
 
@@ -19,7 +19,7 @@ PAUSE_PER_SESSION_S = 0.00005
 LONGEST_PAUSE_S = 0.008
 RETRY_S = 0.5
 
-Adjust = Callable[[bytes, float, float], float]
+Clean = Callable[[bytes, float], bytes]
 BACKLOG_BYTES = 4 * 32_000  # of one session, unjudged: from there on its reader waits
 
 
@@ -30,8 +30,8 @@ def _nobody(event: VadEvent) -> None:
 class VadStream:
     """One session's audio on its way through the VAD.
 
-    `on_event` is called on the event loop and must not block. So is `adjust`, if given: with each window, the position
-    of its end in milliseconds and its probability of speech; what it returns is taken for that instead.
+    `on_event` is called on the event loop and must not block. So is `clean`, if given: with each window before it is
+    judged, and the position of its end in milliseconds; what it returns is taken for it.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class VadStream:
         stage: "VadStage",
         options: EndpointOptions,
         on_event: Callable[[VadEvent], None],
-        adjust: Adjust | None,
+        clean: Clean | None,
     ) -> None:
         self._stage = stage
         self._on_event = on_event
-        self._adjust = adjust
+        self._clean = clean
         self._endpointer = Endpointer(options)
         self._buffer = bytearray()
         self._received_bytes = 0
@@ -106,7 +106,7 @@ class VadStream:
     def close(self) -> None:
         self._closed = True
         self.reset()
-        self._adjust = None
+        self._clean = None
         self._on_event = _nobody  # or the session would stay in memory until the garbage collector comes by
 
     # For the stage.
@@ -116,6 +116,8 @@ class VadStream:
         del self._buffer[:WINDOW_BYTES]
         if len(self._buffer) <= BACKLOG_BYTES:
             self._drained.set()
+        if self._clean is not None:
+            window = self._clean(window, pcm_ms(self._received_bytes - len(self._buffer)))
         return window, self._state, self._generation
 
     @property
@@ -126,8 +128,6 @@ class VadStream:
         self._queued = self._failing = False
         if generation == self._generation and not self._closed:
             self._state = state
-            if self._adjust is not None:
-                probability = self._adjust(window, self._endpointer.position_ms + WINDOW_MS, probability)
             for event in self._endpointer.feed(window, probability):
                 self._on_event(event)
         self._enqueue()
@@ -167,10 +167,10 @@ class VadStage:
         self,
         options: EndpointOptions,
         on_event: Callable[[VadEvent], None],
-        adjust: Adjust | None = None,
+        clean: Clean | None = None,
     ) -> VadStream:
         self._sessions += 1
-        return VadStream(self, options, on_event, adjust)
+        return VadStream(self, options, on_event, clean)
 
     def close(self, stream: VadStream) -> None:
         self._sessions -= 1
