@@ -24,8 +24,8 @@ from speech_to_speech.errors import (
     Unauthorized,
 )
 from speech_to_speech.events import Event
-from speech_to_speech.floor import ClientGone
 from speech_to_speech.metrics import Metrics
+from speech_to_speech.peers import ClientGone
 from speech_to_speech.pipeline import Pipeline
 from speech_to_speech.session import Session
 from speech_to_speech.settings import Settings

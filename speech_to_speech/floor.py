@@ -11,8 +11,6 @@ docs/turn-taking.md has the whole picture.
 import dataclasses
 import functools
 import logging
-from dataclasses import dataclass, field
-from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -30,93 +28,21 @@ from speech_to_speech.frames import (
     SpeechSplit,
     SpeechStarted,
     SpeechStopped,
-    Transcript,
     VadEvent,
     VadFailed,
 )
 from speech_to_speech.metrics import Metrics
+from speech_to_speech.peers import Client, ClientGone, Deaf, Ear
 from speech_to_speech.pipeline import Pipeline
-from speech_to_speech.playout import Playout
 from speech_to_speech.record import TurnRecord
 from speech_to_speech.reply import Reply
 from speech_to_speech.stt.partials import Partials
 from speech_to_speech.turn.stage import TurnStage
+from speech_to_speech.utterance import Utterance
 from speech_to_speech.wire.streaming import error_event
 from speech_to_speech.workers import Evicted
 
 logger = logging.getLogger(__name__)
-
-
-class Client(Protocol):
-    """The way back to the person. Its methods raise `ClientGone` when the connection is."""
-
-    sending_since: float | None
-    """Since when (`time.monotonic`) a message waits to be taken by the client; None if none does."""
-
-    async def send_audio(self, pcm: bytes) -> None: ...
-    async def send_done(self) -> None: ...
-    async def send_event(self, event: events.Event) -> None: ...
-
-
-class ClientGone(Exception):
-    """The connection ended while something was being sent."""
-
-
-class Ear(Protocol):
-    """The session's microphone, as far as the floor has a say in it."""
-
-    def new_playout(self, record: TurnRecord) -> Playout: ...
-
-    def wait(self, silence_ms: float) -> None:
-        """End the utterance when the pause that it is in is this long."""
-
-    def utterance(self) -> bytes:
-        """The utterance so far; of a long one its last part."""
-
-    def listen(self) -> None:
-        """A DONE is about to be sent."""
-
-    def turn_done(self) -> None:
-        """It was sent."""
-
-
-class _Deaf:
-    """The ear of a conversation that is over."""
-
-    def new_playout(self, record: TurnRecord) -> Playout:
-        raise RuntimeError("the conversation is over")
-
-    def wait(self, silence_ms: float) -> None:
-        pass
-
-    def utterance(self) -> bytes:
-        return b""
-
-    def listen(self) -> None:
-        pass
-
-    def turn_done(self) -> None:
-        pass
-
-
-@dataclass
-class Utterance:
-    """What the person is saying, or has just said."""
-
-    record: TurnRecord
-    heard: list[Transcript] = field(default_factory=list)
-    """The words of its parts, if it was split."""
-    reply: Reply | None = None
-    stopped: SpeechStopped | None = None
-    endpoint: float = 0.0
-    taken: bool = False
-    """It has become a turn."""
-    asked_for_words: bool = False
-    """Over a reply, while it still went on."""
-
-    @property
-    def turn_id(self) -> str:
-        return self.record.turn_id
 
 
 class Floor:
@@ -167,6 +93,7 @@ class Floor:
                 await self._talk_over(utterance, event.voiced_ms)
             case SpeechSplit(pcm):
                 self._drop_speculation(utterance)
+                self._ear.wait(self._settings.min_silence_ms)
                 if self._partials is not None:
                     self._partials.begin(utterance.turn_id)
                 await self._hear_part(utterance, pcm)
@@ -199,7 +126,7 @@ class Floor:
             self._metrics.observe_turn(reply.record)
         if self._utterance is not None:
             self._drop_speculation(self._utterance)
-        self._ear = _Deaf()  # or the session would stay in memory until the garbage collector comes by
+        self._ear = Deaf()  # or the session would stay in memory until the garbage collector comes by
 
     @property
     def taking_turn(self) -> bool:
@@ -398,7 +325,7 @@ class Floor:
 
     async def _end_turn(self, reply: Reply, *last: events.Event) -> None:
         """Exactly one DONE for the turn of a reply that is active no more, unless the session ends."""
-        record = reply.record
+        record, reply.pcm = reply.record, b""
         if reply.transcribed and reply.question:
             heard = reply.spoken.heard(record.heard_ms)
             interrupted = record.outcome == "interrupted"

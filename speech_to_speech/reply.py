@@ -89,7 +89,9 @@ class Reply:
         await self._certain.wait()
 
     async def tell(self, event: Event) -> None:
-        """Tell the client now, or when the turn is certain."""
+        """Tell the client now, or when the turn is certain; what comes after a cancel, to nobody."""
+        if self.scope.cancel_called:
+            return
         if self._certain.is_set():
             await self._tell(event)
         else:

@@ -15,9 +15,10 @@ from speech_to_speech.errors import (
     SessionTooLong,
     SpeechToSpeechError,
 )
-from speech_to_speech.floor import Client, ClientGone, Floor
+from speech_to_speech.floor import Floor
 from speech_to_speech.frames import SpeechContinued, SpeechStopped, VadEvent
 from speech_to_speech.metrics import Metrics
+from speech_to_speech.peers import Client, ClientGone
 from speech_to_speech.pipeline import Pipeline, first_of
 from speech_to_speech.playout import Playout, PlayoutOptions
 from speech_to_speech.record import TurnRecord
@@ -28,6 +29,7 @@ from speech_to_speech.wire.streaming import SHORTEST_BLOCK, Playback, StreamOpti
 logger = logging.getLogger(__name__)
 
 VAD_EVENTS = 8  # that may wait while a part of a long utterance is transcribed; then the VAD waits too
+MORE = 4  # that the window at hand may make beyond them
 
 
 class Session:
@@ -60,7 +62,7 @@ class Session:
             self._on_vad_event,
             self._without_echo if self._echo else None,
         )
-        self._vad_in, self._vad_out = anyio.create_memory_object_stream[tuple[VadEvent, float]](VAD_EVENTS)
+        self._vad_in, self._vad_out = anyio.create_memory_object_stream[tuple[VadEvent, float]](VAD_EVENTS + MORE)
         self._tasks = anyio.create_task_group()
         partials = None
         if partial_ms:
@@ -157,7 +159,7 @@ class Session:
             self._listening = False
             self._stream.reset()
         self._vad_in.send_nowait((event, time.monotonic()))
-        if waiting + 1 >= VAD_EVENTS - 2:  # one window can have three events
+        if waiting + 1 >= VAD_EVENTS:
             self._stream.pause()
 
     def _without_echo(self, window: bytes, end_ms: float) -> bytes:

@@ -18,10 +18,10 @@ from service import eventually
 
 from speech_to_speech import events
 from speech_to_speech.errors import ClientTooSlow, SessionIdle, SessionTooLong, SpeechToSpeechError
-from speech_to_speech.floor import ClientGone
 from speech_to_speech.frames import Transcript, pcm_bytes, pcm_ms
 from speech_to_speech.jobs import Job
 from speech_to_speech.metrics import Metrics
+from speech_to_speech.peers import ClientGone
 from speech_to_speech.pipeline import Pipeline
 from speech_to_speech.session import Session
 from speech_to_speech.settings import load_settings

@@ -41,14 +41,21 @@ class Turn:
         return self.received_ms if self.cut_ms is None else self.cut_ms
 
     def figures(self) -> dict[str, float | None]:
-        """Each stage's part of the waiting in milliseconds; None where it is not known."""
+        """Each stage's part of the waiting in milliseconds; None where it is not known.
+
+        The service may have begun before the endpoint: nobody waits for what was there by then.
+        """
         at = {name: number(value) for name, value in self.record.items()}.get
+        endpoint_ms = at("endpoint_ms")
+        transcript_ms, text_ms, made_ms = (
+            latest(at(name), endpoint_ms) for name in ("transcript_ms", "first_text_ms", "first_audio_made_ms")
+        )
         network = difference(self.end_to_end_ms, at("first_audio_sent_ms"))
         values = (
-            difference(at("transcript_ms"), at("endpoint_ms")),
-            difference(at("first_text_ms"), at("transcript_ms")),
-            difference(at("first_audio_made_ms"), at("first_text_ms")),
-            difference(at("first_audio_sent_ms"), at("endpoint_ms")),
+            difference(transcript_ms, endpoint_ms),
+            difference(text_ms, transcript_ms),
+            difference(made_ms, text_ms),
+            difference(at("first_audio_sent_ms"), endpoint_ms),
             None if network is None else max(0.0, network),
             self.end_to_end_ms,
             self.stop_ms,
@@ -94,6 +101,10 @@ def number(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return None
+
+
+def latest(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else max(one, other)
 
 
 def difference(later: float | None, earlier: float | None) -> float | None:
