@@ -3,9 +3,9 @@
     python audio_streaming_client.py --api_url http://localhost:8000
     python audio_streaming_client.py --api_url https://example.com --input question.wav --output reply.wav
 
-It is half duplex, as the service is: while a reply comes in or sounds, the microphone is shut. A service that has a
-token gets it from S2S_API_TOKEN or --auth_token. docs/protocol.md describes the wire; the parts are in
-speech_to_speech/client/.
+It is half duplex: while a reply comes in or sounds, the microphone is shut. With --full_duplex it stays open, and
+speaking over a reply stops it. A service that has a token gets it from S2S_API_TOKEN or --auth_token.
+docs/protocol.md describes the wire; the parts are in speech_to_speech/client/.
 """
 
 import argparse
@@ -20,10 +20,11 @@ from typing import NoReturn
 from speech_to_speech.client.address import auth_headers, is_exposed, websocket_url
 from speech_to_speech.client.console import Console
 from speech_to_speech.client.errors import ClientError, UsageError
+from speech_to_speech.client.reply_file import ReplyFile
 from speech_to_speech.client.sound import sound_card, sound_library
 from speech_to_speech.client.talk import talk
 from speech_to_speech.client.turns import Journal
-from speech_to_speech.client.wav import FileSource, ReplyFile, read_wav
+from speech_to_speech.client.wav import FileSource, read_wav
 from speech_to_speech.frames import SAMPLE_RATE_HZ
 
 
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.list_devices:
             print(sound_library().query_devices() or "no sound devices")
             return 0
-        url = websocket_url(options.api_url, paced=options.input is None)
+        paced = options.full_duplex or options.input is None
+        url = websocket_url(options.api_url, paced, options.full_duplex)
         headers = auth_headers(url, options.auth_token, os.environ)
     except ClientError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -67,17 +69,22 @@ def run_live(url: str, headers: list[str], options: argparse.Namespace, journal:
     """Microphone to service to loudspeaker, until Ctrl-C."""
     devices = options.input_device, options.output_device
     with sound_card(options.sample_rate, options.chunk_size, *devices, console) as (microphone, speaker):
-        talk(url, headers, microphone, speaker, journal, console, options.start_timeout)
+        talk(url, headers, microphone, speaker, journal, console, options.start_timeout, options.full_duplex)
 
 
 def run_file(url: str, headers: list[str], options: argparse.Namespace, journal: Journal, console: Console) -> None:
     """File to service to file. Raises ClientError if no reply came."""
     source = FileSource(read_wav(options.input), options.chunk_size)
-    with contextlib.closing(ReplyFile(options.output)) as replies:
-        talk(url, headers, source, replies, journal, console, options.start_timeout)
+    with contextlib.closing(ReplyFile(options.output, real_time=options.full_duplex)) as replies:
+        talk(url, headers, source, replies, journal, console, options.start_timeout, options.full_duplex)
     if not journal.received_ms:
         why = journal.error or ("the reply was empty" if journal.turn_count else "the service heard no speech in it")
         raise ClientError(f"no reply to {options.input}: {why}")
+
+
+FULL_DUPLEX = """speak while a reply sounds, and it stops (not for a cough or an mm-hmm). The service guards against
+its own echo, but headphones or an echo-cancelling microphone are better. A file is sent in real time and does not wait
+for replies (paced=1), and --output gets what would have been heard of them"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -102,6 +109,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--list_devices", action="store_true", help="list the sound devices and end")
     add("--input", type=Path, metavar="QUESTION.wav", help="send this file instead of the microphone's sound")
     add("--output", type=Path, metavar="REPLY.wav", help="write the replies here instead of playing them")
+    add("--full_duplex", action="store_true", help=FULL_DUPLEX)
     add("--json", type=Path, metavar="REPORT.json", help="write what was said and how long each turn took")
     add("--start_timeout", type=float, default=600.0, help="seconds to wait for an endpoint to start (%(default)s)")
     add("--verbose", action="store_true", help="show every event")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import ssl
 import threading
 import time
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import SHUT_RDWR
@@ -64,6 +65,7 @@ class Behaviour:
     endpoint_s: float = 0.2
     think_s: float = 0.05
     reply_s: float = 0.2
+    script: Callable[[Dialogue], None] | None = None  # instead of all that begins with speech
 
 
 @dataclass
@@ -74,12 +76,52 @@ class Connection:
     headers: Headers
     audio: bytearray = field(default_factory=bytearray)  # all of it, also what came while the service did not listen
     in_turn: list[tuple[float, bytes]] = field(default_factory=list)  # seconds since speech_stopped, message
+    reports: list[dict[str, Any]] = field(default_factory=list)  # the text messages
     turns: int = 0
     done_at: int = 0  # bytes of audio when the last DONE went out
 
     @property
     def samples(self) -> NDArray[np.int16]:
         return np.frombuffer(bytes(self.audio), np.int16)
+
+
+class Dialogue:
+    """The service's part in full duplex, as a test writes it."""
+
+    def __init__(self, socket: ServerConnection, seen: Connection) -> None:
+        self._socket, self._seen = socket, seen
+
+    def tell(self, kind: str, turn_id: str, **fields: Any) -> None:
+        event(self._socket, kind, turn_id=turn_id, **fields)
+
+    def speak(self, samples: NDArray[np.int16]) -> None:
+        """Audio of the reply, all at once."""
+        for at in range(0, len(samples), 1024):
+            self._socket.send(samples[at : at + 1024].tobytes())
+
+    def done(self) -> None:
+        self._socket.send(b"DONE")
+
+    def hear(self, ms: float) -> float:
+        """Wait until so much more audio has come; returns the position reached."""
+        until = len(self._seen.audio) + ms * RATE_HZ / 1000 * 2
+        while len(self._seen.audio) < until:
+            self._receive()
+        return len(self._seen.audio) / 2 / RATE_HZ * 1000
+
+    def report(self, at_least_ms: float = 0.0) -> dict[str, Any]:
+        """Wait for a report of that position."""
+        while not (report := self._receive()) or report["played_ms"] < at_least_ms:
+            pass
+        return report
+
+    def _receive(self) -> dict[str, Any] | None:
+        message = self._socket.recv(timeout=10)
+        if isinstance(message, bytes):
+            self._seen.audio += message
+            return None
+        self._seen.reports.append(json.loads(message))
+        return self._seen.reports[-1]
 
 
 class ScriptedService:
@@ -130,7 +172,10 @@ class ScriptedService:
             if close and self.behaviour.close_when == "started":
                 hang_up(socket, *close)
                 return
-            self._listen(socket, seen, close)
+            if not self.behaviour.script:
+                return self._listen(socket, seen, close)
+            self.behaviour.script(dialogue := Dialogue(socket, seen))
+            dialogue.hear(math.inf)
 
     def _listen(self, socket: ServerConnection, seen: Connection, close: tuple[int, str] | None) -> None:
         heard_windows, quiet_windows, at, speaking = 0, 0, 0, False

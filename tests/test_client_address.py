@@ -24,6 +24,11 @@ def test_url_keeps_its_query() -> None:
     assert websocket_url("ws://a/ws?x=1&paced=1", paced=False) == "ws://a/ws?x=1&events=1&paced=0"
 
 
+def test_full_duplex_is_asked_for() -> None:
+    asked = websocket_url("ws://a/ws?full_duplex=0", paced=True, full_duplex=True)
+    assert asked == "ws://a/ws?events=1&paced=1&full_duplex=1"
+
+
 @pytest.mark.parametrize(
     ("url", "sent"),
     [

@@ -35,8 +35,8 @@ SERVER_MODULES = (
     "module-null-sink sink_name=speaker rate=48000 channels=1",
     "module-null-sink sink_name=mic rate=48000 channels=1",
     "module-remap-source source_name=microphone master=mic.monitor",
-    "module-loopback source=speaker.monitor sink=mic latency_msec=40",
 )
+ECHO = "module-loopback source=speaker.monitor sink=mic latency_msec=40"
 ALSA_CONFIG = """
 </usr/share/alsa/alsa.conf>
 pcm.!default { type pulse }
@@ -76,15 +76,15 @@ class SoundServer:
         self.call("paplay", "--device=mic", str(wav))
 
     @contextlib.contextmanager
-    def recording(self, device: str) -> Iterator[Callable[[], NDArray[np.int16]]]:
-        """Record a device, 16 kHz mono; what is given returns what was recorded so far."""
+    def recording(self, device: str, channels: int = 1) -> Iterator[Callable[[], NDArray[np.int16]]]:
+        """Record a device at 16 kHz; what is given returns the samples so far, those of all channels in turn."""
         path = self.folder / f"{device}.raw"
         command = [
             "parec",
             f"--device={device}",
             "--format=s16le",
             f"--rate={RATE_HZ}",
-            "--channels=1",
+            f"--channels={channels}",
             "--latency-msec=50",
         ]
         with path.open("wb") as file, subprocess.Popen(command, env=self.env, stdout=file) as recorder:
@@ -102,8 +102,8 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 20.0
         time.sleep(0.05)  # the condition is in another program
 
 
-@pytest.fixture(scope="module")
-def sound() -> Iterator[SoundServer]:
+@contextlib.contextmanager
+def sound_server(*more_modules: str) -> Iterator[SoundServer]:
     if reason := missing():
         if os.environ.get("REQUIRE_SOUND") == "1":
             pytest.fail(reason)
@@ -119,7 +119,7 @@ def sound() -> Iterator[SoundServer]:
             "--use-pid-file=no",
             "--log-target=stderr",
         ]
-        for module in SERVER_MODULES:
+        for module in (*SERVER_MODULES, *more_modules):
             command += ["-L", module.format(socket=server.folder / "native")]
         with (server.folder / "log").open("wb") as log:
             program = subprocess.Popen(command, env=server.env, stdout=log, stderr=log)
@@ -136,6 +136,12 @@ def sound() -> Iterator[SoundServer]:
         finally:
             program.terminate()
             program.wait(10)
+
+
+@pytest.fixture(scope="module")
+def sound() -> Iterator[SoundServer]:
+    with sound_server(ECHO) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
