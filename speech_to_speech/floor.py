@@ -177,7 +177,7 @@ class Floor:
 
     def _speculate(self, utterance: Utterance, soft_end: SoftEnd) -> None:
         if self.reply is not None and not self.reply.playout.paused:
-            return  # too short a sound over the reply to ask for its words
+            return  # too short a sound over a reply
         if not self._pipeline.affords_speculation:
             self._metrics.speculations.labels("shed").inc()
             return
@@ -278,6 +278,9 @@ class Floor:
         return not utterance.taken and (self.reply is not None or utterance.stopped is not None)
 
     async def _on_endpoint(self, utterance: Utterance, stopped: SpeechStopped) -> None:
+        if self.reply is not None and stopped.voiced_ms < self._settings.barge_in_pause_ms:
+            await self._discard(utterance, stopped.audio_ms)  # too short a sound over a reply
+            return
         reply = utterance.reply
         if reply is None or not reply.usable:
             reply = self._begin(utterance, stopped.pcm, speculative=False)

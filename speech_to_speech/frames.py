@@ -43,7 +43,7 @@ class SpeechContinued:
 class SoftEnd:
     """A short silence, which may be the end or a pause: `pcm` is the utterance's last part so far.
 
-    The other fields are those that `SpeechStopped` would have.
+    The other fields are as those of `SpeechStopped`.
     """
 
     pcm: bytes
@@ -80,13 +80,15 @@ class SpeechStopped:
     """The endpoint: the utterance is complete, and `pcm` is its last (mostly its only) part.
 
     `audio_ms` is where speech ended, `silence_ms` how much silence the decision has waited for after it,
-    `speech_ms` the length of the whole utterance, all its parts and its trailing silence included.
+    `speech_ms` the length of the whole utterance, all its parts and its trailing silence included, `voiced_ms` how much
+    of that was speech.
     """
 
     pcm: bytes
     audio_ms: float
     silence_ms: float
     speech_ms: float
+    voiced_ms: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,13 +139,14 @@ class Endpointer:
         return self._spoken_ms - self._silence_ms + self._usual_wait_ms >= self._options.min_speech_ms
 
     def _stop(self) -> VadEvent:
-        spoken_ms, silence_ms, is_utterance = self._spoken_ms, self._silence_ms, self._is_utterance
+        spoken_ms, silence_ms, voiced_ms = self._spoken_ms, self._silence_ms, self._voiced_ms
+        is_utterance = self._is_utterance
         part, ended_ms = self._part, self._position_ms - silence_ms
         self._forget()
         if not is_utterance:
             self._pre_roll.extend(part)  # the next utterance may begin in its silence
             return SpeechDiscarded(ended_ms)
-        return SpeechStopped(b"".join(part), ended_ms, silence_ms, spoken_ms)
+        return SpeechStopped(b"".join(part), ended_ms, silence_ms, spoken_ms, voiced_ms)
 
     def _forget(self) -> None:
         self._pre_roll.clear()
