@@ -1,4 +1,4 @@
-"""Run the measurements: `python -m benchmarks [load|startup|parts] [options]`; without a name all of them."""
+"""Run the measurements: `python -m benchmarks [NAME] [options]`; without a name all of them."""
 
 import argparse
 import os
@@ -8,11 +8,15 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import load, parts, startup
+from benchmarks import barge_in, endpointing, load, overlap, parts, speculation, startup
 
 PARTS = {
     "startup": (startup, "process start to health 200"),
     "parts": (parts, "the cost of each part per 20 ms frame"),
+    "speculation": (speculation, "end of speech to first audio, with work begun before the endpoint"),
+    "barge_in": (barge_in, "replies that are spoken over, in full duplex"),
+    "endpointing": (endpointing, "false cut-offs against delay, by the turn detector"),
+    "overlap": (overlap, "sounds over a reply: echo, interruptions, coughs, listeners' words"),
     "load": (load, "latency, capacity, CPU and memory under many conversations"),
 }
 PACKAGES = ("starlette", "uvicorn", "uvloop", "websockets", "onnxruntime", "numpy")

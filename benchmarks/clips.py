@@ -4,7 +4,9 @@ The tone is how a wrong, lost or swapped reply is seen: the `loadtest` profile a
 """
 
 import hashlib
+import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,15 @@ SENTENCES = (  # no commas and few stops: a pause inside would be taken for the 
     "My brother will marry a lawyer in early summer",
     "Tell me more about all your neighbours in London",
 )
+SENTENCES_WITH_PAUSES = (
+    "When you arrive home, remember me, and I will wait for you now",
+    "If we are early, we may go on our own, or you may join us later",
+    "In summer, when nobody is around, my brother will marry a lawyer",
+    "Now and again, along the river, I wonder where you are",
+)
+"""A comma is a pause. The `loadtest` profile's endpoint wait is longer than any of them."""
+PAUSES_MS = (180, 160, 140, 120, 100)
+"""Taken in turn, over all that a caller says."""
 WORDS_PER_MINUTE = 175
 SPEECH_PEAK = 0.5
 """Of full scale."""
@@ -25,8 +36,9 @@ TONE_LEVEL = 0.04
 """Of full scale: heard by the pitch finder, and quiet enough for the VAD to still hear speech."""
 NOISE_LEVEL = 0.001
 """Standard deviation, of full scale: the microphone's own noise."""
-LEAD_SAMPLES = FRAME_SAMPLES * 5
-"""Noise before the first word: 100 ms."""
+LEAD_FRAMES = 5
+LEAD_SAMPLES = FRAME_SAMPLES * LEAD_FRAMES
+"""Noise before the first word: 100 ms, and what fills up the frame in which the word begins."""
 
 LOWEST_PITCH_HZ, HIGHEST_PITCH_HZ, PITCH_STEP_HZ = 310, 3390, 8
 PITCHES = (HIGHEST_PITCH_HZ - LOWEST_PITCH_HZ) // PITCH_STEP_HZ + 1
@@ -57,24 +69,43 @@ def trim(speech: np.ndarray) -> np.ndarray:
     return np.asarray(cut * (SPEECH_PEAK / np.abs(cut).max()), dtype=np.float32)
 
 
-def sentences() -> list[np.ndarray]:
-    """Every sentence in every voice: float32, trimmed, about 2 s each. Made once, then kept in the temporary folder."""
-    recipe = repr((VOICES, SENTENCES, WORDS_PER_MINUTE, SPEECH_PEAK)).encode()
+Speech = list[np.ndarray]
+"""What is said between two pauses, float32; mostly one piece."""
+
+
+def sentences() -> list[Speech]:
+    """Every sentence in every voice, trimmed, about 2 s each. Made once, then kept in the temporary folder."""
+    return _spoken(SENTENCES)
+
+
+def sentences_with_pauses() -> list[Speech]:
+    """The same with sentences of three clauses, about 3 s each without their pauses."""
+    return _spoken(SENTENCES_WITH_PAUSES)
+
+
+def _spoken(texts: Sequence[str]) -> list[Speech]:
+    recipe = repr((VOICES, texts, WORDS_PER_MINUTE, SPEECH_PEAK)).encode()
     cache = Path(tempfile.gettempdir()) / f"s2s-bench-clips-{hashlib.sha256(recipe).hexdigest()[:12]}.npz"
+    clauses = [text.split(", ") for text in texts for _ in VOICES]
     if not cache.exists():
         from benchmarks.espeak import speak  # only when there is something to make
 
-        made = [trim(speak(text, voice, WORDS_PER_MINUTE)) for text in SENTENCES for voice in VOICES]
-        part = cache.with_suffix(".part.npz")
+        made = [
+            trim(speak(clause, VOICES[number % len(VOICES)], WORDS_PER_MINUTE))
+            for number, sentence in enumerate(clauses)
+            for clause in sentence
+        ]
+        part = cache.with_suffix(f".{os.getpid()}.npz")
         np.savez(part, *made)
         part.replace(cache)
     with np.load(cache) as stored:
-        return [np.array(stored[name], np.float32) for name in stored.files]
+        pieces = iter([np.array(stored[name], np.float32) for name in stored.files])
+    return [[next(pieces) for _ in sentence] for sentence in clauses]
 
 
 def tone(pitch_hz: float, samples: int) -> np.ndarray:
     """A sine of amplitude 1 as float32."""
-    return np.sin(2 * np.pi * pitch_hz / SAMPLE_RATE_HZ * np.arange(samples)).astype(np.float32)
+    return np.asarray(np.sin(2 * np.pi * pitch_hz / SAMPLE_RATE_HZ * np.arange(samples)), dtype=np.float32)
 
 
 def noise(samples: int, seed: int) -> np.ndarray:
@@ -82,14 +113,21 @@ def noise(samples: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, NOISE_LEVEL, samples).astype(np.float32)
 
 
-def utterance(speech: np.ndarray, pitch_hz: float, seed: int = 0) -> np.ndarray:
+def utterance(speech: Speech, pitch_hz: float, seed: int = 0) -> np.ndarray:
     """Noise, then speech and tone ending together on the last sample; whole frames. int16.
 
-    The last sample is the end of speech, from which voice-to-voice time counts.
+    The last sample is the end of speech, from which voice-to-voice time counts; the first is in frame `LEAD_FRAMES`.
+    In the pauses between the pieces there is only the noise.
     """
-    fill = -(LEAD_SAMPLES + len(speech)) % FRAME_SAMPLES
-    mixed = noise(LEAD_SAMPLES + fill + len(speech), seed)
-    mixed[-len(speech) :] += speech + TONE_LEVEL * tone(pitch_hz, len(speech))
+    pauses = [PAUSES_MS[(seed + number) % len(PAUSES_MS)] * SAMPLE_RATE_HZ // 1000 for number in range(len(speech) - 1)]
+    length = sum(map(len, speech)) + sum(pauses)
+    fill = -(LEAD_SAMPLES + length) % FRAME_SAMPLES
+    mixed = noise(LEAD_SAMPLES + fill + length, seed)
+    hum = TONE_LEVEL * tone(pitch_hz, length)
+    at = 0
+    for piece, pause in zip(speech, [*pauses, 0], strict=True):
+        mixed[LEAD_SAMPLES + fill + at :][: len(piece)] += piece + hum[at : at + len(piece)]
+        at += len(piece) + pause
     return to_int16(mixed)
 
 

@@ -16,8 +16,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from benchmarks import clips
-from benchmarks.callers import TURN_LIMIT_S, Caller
+from benchmarks.callers import TURN_LIMIT_S, Caller, Turn
 from benchmarks.handshake import Refused, connect
+from benchmarks.interrupters import Interrupter
 from benchmarks.microphones import Connection, Microphones, clock
 
 SPREAD_S = 5.0
@@ -40,7 +41,13 @@ class Plan:
     limit_seconds: float
     """...but not beyond this."""
     events: bool
-    """The first conversation asks for events."""
+    """The first conversation asks for events..."""
+    all_events: bool
+    """...or all of them do."""
+    pauses: bool
+    """They make pauses in their sentences."""
+    interrupt: bool
+    """In full duplex they speak over every other reply."""
 
 
 def say(phase: str, **fields: object) -> None:
@@ -53,8 +60,9 @@ class Run:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        speeches = clips.sentences()
-        self.callers = [Caller(number, plan.conversations, speeches) for number in range(plan.conversations)]
+        speeches = clips.sentences_with_pauses() if plan.pauses else clips.sentences()
+        kind = Interrupter if plan.interrupt else Caller
+        self.callers = [kind(number, plan.conversations, speeches) for number in range(plan.conversations)]
         self.start = self.steady = self.ending = self.idle = 0.0
         self._cpu_at_steady = self.cpu_share = 0.0
 
@@ -62,9 +70,7 @@ class Run:
         """Connect everyone, then talk."""
         connections = []
         for number, caller in enumerate(self.callers):
-            mark = "&" if "?" in self.plan.url else "?"
-            sock, rest = connect(self.plan.url + (f"{mark}events=1" if self.plan.events and number == 0 else ""))
-            connections.append(Connection(sock, rest, caller))
+            connections.append(Connection(*connect(self._url(number)), caller))
         microphones = Microphones(connections)
         gc.collect()
         gc.freeze()
@@ -75,6 +81,14 @@ class Run:
             caller.speak_at(self.start + spread.uniform(0, SPREAD_S))
         microphones.run(self._going)
         return microphones
+
+    def _url(self, number: int) -> str:
+        plan = self.plan
+        query = ["full_duplex=1"] if plan.interrupt else []
+        if plan.all_events or (plan.events and number == 0):
+            query.append("events=1")
+        mark = "&" if "?" in plan.url else "?"
+        return plan.url + (mark + "&".join(query) if query else "")
 
     def _going(self, now: float) -> bool:
         if not self.steady:
@@ -127,6 +141,11 @@ class Run:
             "voice_to_voice_ms": [v for turn in timed if (v := turn.voice_to_voice_ms) is not None],
             "endpoint_to_audio_ms": endpoint_ms,
             "audio_before_endpoint": sum(value < 0 for value in endpoint_ms),
+            "first_audio": [
+                _first_audio_ms(t.record) for t in timed if t.record.get("first_audio_sent_ms") is not None
+            ],
+            "interrupted": sum(turn.interruption is not None for turn in turns),
+            "interruptions": [_since_interruption_ms(turn) for turn in timed if turn.interruption is not None],
             "error_events": dict(
                 Counter(str(e.get("code")) for c in self.callers for e in c.events if e.get("type") == "error")
             ),
@@ -135,6 +154,25 @@ class Run:
             "lag_max_ms": microphones.lag.percentile_ms(100),
             "generator_cpu_share": self.cpu_share,
         }
+
+
+def _first_audio_ms(record: dict[str, object]) -> dict[str, float]:
+    """From the end of speech to the first audio, and what STT took, by the service's own clock, in ms."""
+    stt_rtf, speech_ms, sent_ms = (float(str(record[name])) for name in ("stt_rtf", "speech_ms", "first_audio_sent_ms"))
+    return {"sent": sent_ms, "stt": stt_rtf * speech_ms}
+
+
+def _since_interruption_ms(turn: Turn) -> dict[str, float]:
+    """What happened after the first sample of speech over a reply, in ms."""
+    steps = {
+        "paused": turn.paused,
+        "last_block": turn.last_block,
+        "played": turn.played,
+        "told": turn.interrupted,
+        "done": turn.done,
+    }
+    began = turn.interruption or 0.0
+    return {step: 1000 * (at - began) for step, at in steps.items() if at is not None}
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +189,9 @@ def main() -> int:
     parser.add_argument("url", help="ws://host:port/ws")
     parser.add_argument("--conversations", type=int, default=1)
     add_plan_arguments(parser)
+    parser.add_argument("--all-events", action="store_true", help="events on all conversations")
+    parser.add_argument("--pauses", action="store_true", help="short pauses in the callers' sentences")
+    parser.add_argument("--interrupt", action="store_true", help="full duplex: speak over every other reply")
     run = Run(Plan(**vars(parser.parse_args())))
     try:
         microphones = run.go()

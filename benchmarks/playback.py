@@ -10,6 +10,11 @@ class Playback:
         self.late = 0
         self._runs_out: float | None = None
 
+    @property
+    def ends(self) -> float | None:
+        """When all that has come is played, on the clock of `block`."""
+        return self._runs_out
+
     def block(self, now: float, duration_s: float) -> None:
         """A block of the reply arrived. It is late if all before it was played out; playback goes on from there."""
         if self._runs_out is None:

@@ -16,6 +16,8 @@ QUIET = 0.01
 """The loudest sample, of full scale, between the sentences."""
 _EDGE_SAMPLES = SAMPLE_RATE_HZ * 20 // 1000
 """Left out at both ends of a tone, where it may fade."""
+_SHORTEST_SAMPLES = SAMPLE_RATE_HZ * 100 // 1000
+"""Of less tone than this the pitch is not known well enough."""
 
 
 def tone_of(samples: np.ndarray) -> tuple[float, float]:
@@ -41,24 +43,30 @@ def fault_of(blocks: list[bytes], pitch_hz: float) -> str | None:
     `incomplete`: samples are missing. `excess`: more than one block too many. `block`: not the caller's own block size.
     `wrong`: another pitch, something in the tone that is not the tone, or sound where the gap should be.
     """
-    data = b"".join(blocks)
-    samples = len(data) // 2
+    samples = sum(map(len, blocks)) // 2
     if samples < REPLY_SAMPLES:
         return f"incomplete: {samples} of {REPLY_SAMPLES} samples"
     if samples > REPLY_SAMPLES + FRAME_BYTES // 2:
         return f"excess: {samples} samples for {REPLY_SAMPLES}"
+    return fault_so_far(blocks, pitch_hz)
+
+
+def fault_so_far(blocks: list[bytes], pitch_hz: float) -> str | None:
+    """What is wrong with a reply that was cut short, as far as it came: `block` or `wrong`, as above."""
     odd = next((block for block in blocks if len(block) != FRAME_BYTES), None)
     if odd is not None:
         return f"block: {len(odd)} bytes for {FRAME_BYTES}"
-    audio = np.frombuffer(data, dtype="<i2")
-    for start in range(0, REPLY_SAMPLES, TONE_SAMPLES + GAP_SAMPLES):
+    audio = np.frombuffer(b"".join(blocks), dtype="<i2")[:REPLY_SAMPLES]
+    for start in range(0, len(audio), TONE_SAMPLES + GAP_SAMPLES):
         end = start + TONE_SAMPLES
-        heard_hz, share = tone_of(audio[start + _EDGE_SAMPLES : end - _EDGE_SAMPLES])
-        if abs(heard_hz - pitch_hz) > PITCH_TOLERANCE_HZ:
-            return f"wrong: {heard_hz:.1f} Hz for {pitch_hz:.1f}"
-        if share < PURE:
-            return f"wrong: only {share:.0%} of the sound is the tone"
+        sentence = audio[start + _EDGE_SAMPLES : end - _EDGE_SAMPLES]
+        if len(sentence) >= _SHORTEST_SAMPLES:
+            heard_hz, share = tone_of(sentence)
+            if abs(heard_hz - pitch_hz) > PITCH_TOLERANCE_HZ:
+                return f"wrong: {heard_hz:.1f} Hz for {pitch_hz:.1f}"
+            if share < PURE:
+                return f"wrong: only {share:.0%} of the sound is the tone"
         gap = audio[end : end + GAP_SAMPLES].astype(np.int32)
-        if np.abs(gap).max() > QUIET * 32768:
+        if len(gap) and np.abs(gap).max() > QUIET * 32768:
             return "wrong: sound between the sentences"
     return None

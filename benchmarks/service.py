@@ -46,6 +46,17 @@ def health(port: int) -> int:
         connection.close()
 
 
+def counters(port: int) -> dict[str, float]:
+    """What `GET /metrics` shows: `name{labels}` and value. Raises OSError."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+    finally:
+        connection.close()
+    return {name: float(value) for line in lines if line[:1] != "#" for name, _, value in [line.rpartition(" ")]}
+
+
 class Service:
     """A context manager around one server process. `started_s` is the time from starting the process to health 200."""
 
