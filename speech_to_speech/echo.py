@@ -44,6 +44,7 @@ START_FIT = 0.6  # correlation from which a path is tried
 CERTAIN_FIT = 0.85  # from which the first finding counts; below that, the second at the same delay
 JUMP_FIT = 0.4  # from which a known path is tried at another delay
 SAME_DELAY = 8  # samples
+SURE_OF_NONE = 12  # searches
 
 # The verdict.
 TRUSTED, HIGHEST_TRUST = 3.0, 8.0  # windows explained
@@ -85,6 +86,7 @@ class EchoGuard:
         self._delay = 0
         self._trust = 0.0
         self._found_delay = 0
+        self._misses = 0  # searches in a row that found nothing
         self._echo = 0.0
 
     def sent(self, pcm: bytes, at_ms: float) -> None:
@@ -93,7 +95,8 @@ class EchoGuard:
         A block less than 80 ms from the end of the one before is taken to follow on it without a gap. One that begins
         earlier replaces what was to come. No more than 4 s are kept.
         """
-        self._sent.append(np.frombuffer(pcm, dtype="<i2"), round(at_ms * PER_MS))
+        if self._sent.append(np.frombuffer(pcm, dtype="<i2"), round(at_ms * PER_MS)):
+            self._misses = 0
 
     def clean(self, window: bytes, at_ms: float) -> Cleaned:
         """What is left of `window`, which ends at `at_ms`.
@@ -107,10 +110,15 @@ class EchoGuard:
         if not self._sent.sounds(end - len(samples) - LATEST - PARTITIONS * BLOCK, end - EARLIEST):
             self._echo = 0.0
             return Cleaned(window, echo_only=False)
+        power = float(np.einsum("n,n->", samples, samples))
+        quietest = min([power, *self._energies])
+        if self._path is None and (power <= 8 * quietest or not self._is_worth_a_search()):
+            self._energies.append(power)
+            return Cleaned(window, echo_only=False)  # nobody speaks, or somebody does whose words are not the reply's
         now = _Now(end, len(samples), _energy(samples))
         self._energies.append(now.energy)
         now.noise = min(2 * min(self._energies), len(samples) * LOUDEST_NOISE**2)
-        if self._known(now) or (now.loud and self._searched(now)):
+        if self._known(now) or (now.loud and (self._path is None or self._is_worth_a_search()) and self._searched(now)):
             return Cleaned(bytes(len(window)), echo_only=True)
         return Cleaned(window if now.rest is None else to_pcm(now.rest), echo_only=False)
 
@@ -119,6 +127,13 @@ class EchoGuard:
             self._heard[:] = 0.0
         self._heard = np.concatenate([self._heard, samples])[-CONTEXT:]
         self._heard_end = end
+
+    def _is_worth_a_search(self) -> bool:
+        """Seek an echo in every window at first; when there was none in some, in each fourth."""
+        if self._misses < SURE_OF_NONE:
+            return True
+        self._misses += 1
+        return self._misses % 4 == 0
 
     @property
     def _least_share(self) -> float:
@@ -150,6 +165,7 @@ class EchoGuard:
         sent = self._sent.read(now.end - context - LATEST, now.end - EARLIEST)
         delay, gain, fit = _search(sent, self._heard[-context:])
         again = abs(delay - self._found_delay) <= SAME_DELAY
+        self._misses = 0 if again or fit >= START_FIT else self._misses + 1
         self._found_delay = delay
         if self._path is not None and abs(delay - self._delay) <= SAME_DELAY:
             if fit > START_FIT:
@@ -214,9 +230,11 @@ class _Sent:
         self._end = 0
         self._last_sound = 0
 
-    def append(self, samples: npt.NDArray[np.int16], position: int) -> None:
+    def append(self, samples: npt.NDArray[np.int16], position: int) -> bool:
+        """Whether it begins a new stretch of sound."""
+        splices = abs(position - self._end) <= SPLICE and len(self._samples) > 0
         start = self._end - len(self._samples)
-        if abs(position - self._end) <= SPLICE and len(self._samples):
+        if splices:
             position = self._end
         if not start <= position <= self._end + LONGEST:
             start, self._samples = position, self._samples[:0]
@@ -226,6 +244,7 @@ class _Sent:
         self._end = position + len(samples)
         if samples.any():
             self._last_sound = self._end
+        return not splices
 
     def read(self, start: int, end: int) -> Samples:
         """The samples from `start` to `end`, zeros where nothing was sent."""

@@ -13,7 +13,6 @@ from speech_to_speech.loadtest import occupy, pitch_hz
 class LoadtestStt:
     worker: ClassVar[WorkerKind] = "thread"
     batch_limit: ClassVar[int] = 64
-    partial_interval_ms: ClassVar[float] = 500.0
 
     @dataclass(frozen=True)
     class Options:

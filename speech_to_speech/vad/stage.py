@@ -51,7 +51,7 @@ class VadStream:
         self._paused = False
         self._closed = False
         self._failing = False
-        self._generation = 0
+        self.generation = 0
         self._drained = anyio.Event()
         self._state: object = None
 
@@ -78,7 +78,7 @@ class VadStream:
 
     def reset(self) -> None:
         """Begin afresh: what waits is dropped, and what a running batch says of it."""
-        self._generation += 1
+        self.generation += 1
         self._buffer.clear()
         self._state = None
         self._paused = False
@@ -118,7 +118,7 @@ class VadStream:
             self._drained.set()
         if self._clean is not None:
             window = self._clean(window, pcm_ms(self._received_bytes - len(self._buffer)))
-        return window, self._state, self._generation
+        return window, self._state, self.generation
 
     @property
     def has_window(self) -> bool:
@@ -126,7 +126,7 @@ class VadStream:
 
     def advance(self, generation: int, window: bytes, probability: float, state: object) -> None:
         self._queued = self._failing = False
-        if generation == self._generation and not self._closed:
+        if generation == self.generation and not self._closed:
             self._state = state
             for event in self._endpointer.feed(window, probability):
                 self._on_event(event)
@@ -134,7 +134,7 @@ class VadStream:
 
     def fail(self, generation: int, error: Exception) -> None:
         self._queued = False
-        if generation == self._generation and not self._closed:
+        if generation == self.generation and not self._closed:
             self.reset()
             if not self._failing:  # an outage is told once
                 self._failing = True
@@ -198,7 +198,11 @@ class VadStage:
             if not stream.has_window:  # it was reset, paused or closed meanwhile
                 stream.dequeue()
                 continue
-            window, state, generation = stream.take_window()
+            try:
+                window, state, generation = stream.take_window()
+            except Exception as error:
+                self._fail_alone(stream, error)
+                continue
             batch.append((stream, generation))
             windows.append(window)
             states.append(state)
@@ -219,4 +223,16 @@ class VadStage:
         for (stream, generation), window, probability, state in zip(
             batch, windows, result.probabilities, result.states, strict=True
         ):
-            stream.advance(generation, window, probability, state)
+            try:
+                stream.advance(generation, window, probability, state)
+            except Exception as error:
+                self._fail_alone(stream, error)
+
+    def _fail_alone(self, stream: VadStream, error: Exception) -> None:
+        """A defect in what is done for one session must not end all others."""
+        logger.exception("a session's audio failed by a defect", exc_info=error)
+        try:
+            stream.fail(stream.generation, error)
+        except Exception:
+            logger.exception("it can't be told either: it is listened to no more")
+            stream.close()
