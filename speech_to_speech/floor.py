@@ -69,6 +69,7 @@ class Floor:
         self._partials = partials
         self._chat = Chat(self._settings.init_chat_prompt, self._settings.chat_size)
         self._utterance: Utterance | None = None
+        self._undecided: list[Utterance] = []  # complete, said over a reply: their words say, in order, what they are
         self._turns = 0
         self._telling = anyio.Lock()  # the end of one turn is told before the beginning of the next
         self._interrupted: Reply | None = None  # the last exchange of the chat: the client's last report may be to come
@@ -124,8 +125,9 @@ class Floor:
         if reply is not None:
             reply.record.outcome = "cancelled"
             self._metrics.observe_turn(reply.record)
-        if self._utterance is not None:
-            self._drop_speculation(self._utterance)
+        for utterance in (self._utterance, *self._undecided):
+            if utterance is not None:
+                self._drop_speculation(utterance)
         self._ear = Deaf()  # or the session would stay in memory until the garbage collector comes by
 
     @property
@@ -169,6 +171,7 @@ class Floor:
 
     async def _discard(self, utterance: Utterance, audio_ms: float) -> None:
         """It makes no turn."""
+        self._settle(utterance)
         self._drop_speculation(utterance)
         await self._resume_reply()
         await self._client.send_event(events.SpeechDiscarded(utterance.turn_id, audio_ms))
@@ -275,7 +278,7 @@ class Floor:
 
     def _is_open(self, utterance: Utterance) -> bool:
         """Its words have to say whether it is a turn: it was said over a reply."""
-        return not utterance.taken and (self.reply is not None or utterance.stopped is not None)
+        return not utterance.taken and (self.reply is not None or bool(self._undecided))
 
     async def _on_endpoint(self, utterance: Utterance, stopped: SpeechStopped) -> None:
         if self.reply is not None and stopped.voiced_ms < self._settings.barge_in_pause_ms:
@@ -285,15 +288,16 @@ class Floor:
         if reply is None or not reply.usable:
             reply = self._begin(utterance, stopped.pcm, speculative=False)
         reply.claim.speculative = False
-        if self.reply is None:
+        self._undecided.append(utterance)
+        if self.reply is None and self._undecided[0] is utterance:
             await self._take_turn(utterance, reply)
         elif reply.transcribed:
             await self._decide(utterance, reply)
 
     async def _decide(self, utterance: Utterance, reply: Reply) -> None:
         """Words were said over a reply: do they interrupt it, and are they a turn?"""
-        if utterance.reply is not reply or utterance.taken:
-            return
+        if utterance.reply is not reply or utterance.taken or self._undecided[:1] not in ([], [utterance]):
+            return  # what was said before it is decided first
         stopped = utterance.stopped
         if self.reply is not None and is_backchannel(reply.question, reply.language):
             if stopped is None:
@@ -307,6 +311,13 @@ class Floor:
         if stopped is not None:
             await self._take_turn(utterance, reply)
 
+    def _settle(self, utterance: Utterance) -> None:
+        """It is decided: now what was said after it can be."""
+        if utterance in self._undecided:
+            self._undecided.remove(utterance)
+        if self._undecided and (reply := self._undecided[0].reply) is not None and reply.transcribed:
+            self._tasks.start_soon(self._decide, self._undecided[0], reply)
+
     async def _take_turn(self, utterance: Utterance, reply: Reply) -> None:
         """The utterance is complete and wants a reply."""
         stopped = utterance.stopped
@@ -314,6 +325,7 @@ class Floor:
             return
         utterance.taken = True
         self.reply = reply
+        self._settle(utterance)
         record = reply.record
         record.endpoint = utterance.endpoint
         record.speech_end = utterance.endpoint - stopped.silence_ms / 1000
@@ -384,7 +396,7 @@ class Floor:
 
     async def _resume_reply(self) -> None:
         reply = self.reply
-        if reply is not None and reply.playout.paused:
+        if reply is not None and reply.playout.paused and not self._undecided:
             reply.playout.resume()
             await self._client.send_event(events.ReplyResumed(reply.turn_id))
 

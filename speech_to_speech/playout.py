@@ -170,11 +170,12 @@ class Playout:
             now = time.monotonic()
         if self._stopped:
             return
-        await self._send_audio(block)
         starts_at = max(self._played_at, now)
         if self._on_sent is not None:
             self._on_sent(block, starts_at - now)
+        # Before it is sent: a cancel may come when the client has it already.
         self._played_at = starts_at + self._block_s
+        self._record.reply_ms += self._block_s * 1000
+        await self._send_audio(block)
         self._record.mark("first_audio_sent")
         self._record.last_audio_sent = now
-        self._record.reply_ms += self._block_s * 1000
