@@ -40,9 +40,11 @@ from speech_to_speech.stt.partials import Partials
 from speech_to_speech.turn.stage import TurnStage
 from speech_to_speech.utterance import Utterance
 from speech_to_speech.wire.streaming import error_event
-from speech_to_speech.workers import Evicted
+from speech_to_speech.workers import Claim, Evicted
 
 logger = logging.getLogger(__name__)
+
+LONGEST_PAUSE_S = 2.0  # of a reply, for words that don't come
 
 
 class Floor:
@@ -70,6 +72,7 @@ class Floor:
         self._chat = Chat(self._settings.init_chat_prompt, self._settings.chat_size)
         self._utterance: Utterance | None = None
         self._undecided: list[Utterance] = []  # complete, said over a reply: their words say, in order, what they are
+        self._closer = anyio.CancelScope()  # of `_listen_closer`
         self._turns = 0
         self._telling = anyio.Lock()  # the end of one turn is told before the beginning of the next
         self._interrupted: Reply | None = None  # the last exchange of the chat: the client's last report may be to come
@@ -79,7 +82,7 @@ class Floor:
         utterance = self._utterance or self._new_utterance()
         match event:
             case SpeechStarted(audio_ms):
-                self._utterance = utterance
+                self._utterance, self._closer = utterance, anyio.CancelScope()
                 if self._partials is not None:
                     self._partials.begin(utterance.turn_id)
                 await self._client.send_event(events.SpeechStarted(utterance.turn_id, audio_ms))
@@ -97,7 +100,8 @@ class Floor:
                 self._ear.wait(self._settings.min_silence_ms)
                 if self._partials is not None:
                     self._partials.begin(utterance.turn_id)
-                await self._hear_part(utterance, pcm)
+                await self._hear_part(utterance, utterance.unheard + pcm)
+                utterance.unheard = b""
             case SpeechDiscarded(audio_ms):
                 self._leave()
                 await self._discard(utterance, audio_ms)
@@ -128,12 +132,18 @@ class Floor:
         for utterance in (self._utterance, *self._undecided):
             if utterance is not None:
                 self._drop_speculation(utterance)
+        self._interrupted = None
         self._ear = Deaf()  # or the session would stay in memory until the garbage collector comes by
 
     @property
     def taking_turn(self) -> bool:
-        """A reply is active, or its DONE not yet sent."""
-        return self.reply is not None or self._telling.locked()
+        """A reply is active or its DONE not yet sent, or an utterance over it is still to be decided on."""
+        return self.reply is not None or self._telling.locked() or bool(self._undecided)
+
+    def check(self) -> None:
+        """Called every now and then: a reply does not stay silent until slow words come."""
+        if self.reply is not None and self.reply.playout.paused_s > LONGEST_PAUSE_S and self._utterance is None:
+            self._tasks.start_soon(self._resume, self.reply)
 
     @property
     def wants_progress(self) -> bool:
@@ -155,6 +165,7 @@ class Floor:
     def _leave(self) -> Utterance | None:
         """Nothing more is said of the utterance."""
         utterance, self._utterance = self._utterance, None
+        self._closer.cancel()
         if self._partials is not None:
             self._partials.end()
         return utterance
@@ -194,6 +205,7 @@ class Floor:
     def _begin(self, utterance: Utterance, pcm: bytes, *, speculative: bool) -> Reply:
         record = dataclasses.replace(utterance.record, speculative=speculative)
         tell = self._client.send_event
+        pcm = utterance.unheard + pcm
         reply = Reply(record, pcm, [*utterance.heard], speculative, self._ear.new_playout(record), tell)
         if utterance.reply is not None:
             reply.take_words_of(utterance.reply)
@@ -229,7 +241,7 @@ class Floor:
             logger.exception("session=%s turn=%s failed by a defect", self._session_id, reply.turn_id, exc_info=error)
         if reply.claim.speculative:
             reply.error = error
-            if utterance.reply is reply:
+            if utterance.reply is reply and not reply.transcribed:  # or it was judged
                 self._ear.wait(self._settings.min_silence_ms)
             logger.debug("session=%s turn=%s speculation failed: %s", self._session_id, reply.turn_id, error)
             return False
@@ -306,7 +318,7 @@ class Floor:
                 self._metrics.backchannels.inc()
                 await self._discard(utterance, stopped.audio_ms)
             return
-        await self._interrupt()
+        await self._interrupt(utterance)
         reply.admit()
         if stopped is not None:
             await self._take_turn(utterance, reply)
@@ -368,7 +380,7 @@ class Floor:
         if reply is None:
             return
         if voiced_ms >= settings.barge_in_ms and not self._asks_for_words(utterance, voiced_ms):
-            await self._interrupt()
+            await self._interrupt(utterance)
         elif voiced_ms >= settings.barge_in_pause_ms and not reply.playout.paused:
             reply.playout.pause()
             await self._client.send_event(events.ReplyPaused(reply.turn_id, reply.playout.played_ms))
@@ -386,26 +398,35 @@ class Floor:
 
     async def _listen_closer(self, utterance: Utterance, pcm: bytes) -> None:
         """Do the words so far interrupt the reply?"""
-        try:
-            so_far = await self._pipeline.hear_part(pcm, dataclasses.replace(utterance.record))
-            interrupts = not is_backchannel(so_far.text, so_far.language)
-        except StageError:
-            interrupts = True
-        if interrupts and self._utterance is utterance:
-            await self._interrupt()
+        interrupts = False
+        with self._closer:
+            try:
+                record, claim = dataclasses.replace(utterance.record), Claim(speculative=True)
+                so_far = await self._pipeline.hear_part(pcm, record, claim)
+                interrupts = not is_backchannel(so_far.text, so_far.language)
+            except StageError:
+                interrupts = True
+        if self._utterance is utterance and interrupts:
+            await self._interrupt(utterance)
 
     async def _resume_reply(self) -> None:
-        reply = self.reply
-        if reply is not None and reply.playout.paused and not self._undecided:
+        if self.reply is not None and not self._undecided:
+            await self._resume(self.reply)
+
+    async def _resume(self, reply: Reply) -> None:
+        if reply is self.reply and reply.playout.paused:
             reply.playout.resume()
             await self._client.send_event(events.ReplyResumed(reply.turn_id))
 
-    async def _interrupt(self) -> None:
+    async def _interrupt(self, utterance: Utterance) -> None:
+        """The utterance ends the reply. One that was still to be transcribed is the beginning of the utterance."""
         reply, self.reply = self.reply, None
         if reply is None:
             return
         reply.cancel()
+        if not reply.transcribed and utterance.reply is None:
+            utterance.heard, utterance.unheard = reply.heard + utterance.heard, reply.pcm
         self._metrics.interruptions.inc()
         reply.record.outcome = "interrupted"
         reply.record.heard_ms = reply.playout.played_ms
-        await self._end_turn(reply, events.ReplyInterrupted(reply.turn_id, reply.playout.played_ms))
+        await self._end_turn(reply, events.ReplyInterrupted(reply.turn_id, reply.record.heard_ms))

@@ -27,7 +27,7 @@ from speech_to_speech.stt.stage import SttStage
 from speech_to_speech.tts.stage import TtsStage
 from speech_to_speech.turn.stage import TurnStage
 from speech_to_speech.vad.stage import VadStage
-from speech_to_speech.workers import Worker
+from speech_to_speech.workers import CONFIRMED, Claim, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +61,9 @@ class Pipeline:
         """Under load speculation is shed first: it begins only if the next call of STT could take it."""
         return self.settings.speculation != "off" and self.stt.worker.has_room
 
-    async def hear_part(self, pcm: bytes, record: TurnRecord) -> Transcript:
+    async def hear_part(self, pcm: bytes, record: TurnRecord, claim: Claim = CONFIRMED) -> Transcript:
         """STT: the words of a part of a long utterance."""
-        return await self.stt.transcribe(pcm, self.settings.language, record)
+        return await self.stt.transcribe(pcm, self.settings.language, record, claim)
 
     async def answer(self, reply: Reply, ask: Callable[[Reply], Awaitable[ChatRequest]]) -> None:
         """STT -> LLM -> TTS -> playout, each working on what the one before has made so far.

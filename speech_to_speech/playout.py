@@ -1,6 +1,7 @@
 """One reply on its way to the client's ears: cut into blocks, sent in real time with a small lead."""
 
 import time
+from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -59,6 +60,7 @@ class Playout:
         self._client_buffer_s = options.client_buffer_ms / 1000 + self._block_s
         self._left_bytes = pcm_bytes(options.max_reply_s * 1000)
         self._played_at = 0.0  # when the client will have played all that was sent
+        self._ahead: deque[tuple[bytes, float]] = deque()  # blocks that it may not have played, and when each begins
         self._paused_at: float | None = None
         self._resumed = anyio.Event()
         self._stopped = False
@@ -71,13 +73,20 @@ class Playout:
         return self._paused_at is not None
 
     @property
+    def paused_s(self) -> float:
+        """For how long it has been paused."""
+        return 0.0 if self._paused_at is None else time.monotonic() - self._paused_at
+
+    @property
     def played_ms(self) -> float:
         """How much of the reply has sounded: as reported, else by the clock."""
         sent_ms = self._record.reply_ms
         if self._options.reports:
             return min(self._reported_ms or 0.0, sent_ms)
         if self._reported_ms is not None:
-            return min(self._reported_ms + (self._clock() - self._reported_at) * 1000, sent_ms)
+            since_ms = (self._clock() - self._reported_at) * 1000
+            playable_ms = sent_ms - max(0.0, self._played_at - self._clock()) * 1000
+            return min(max(self._reported_ms, min(self._reported_ms + since_ms, playable_ms)), sent_ms)
         if not self._options.paced:
             return sent_ms
         left_s = self._played_at + self._client_buffer_s - self._clock()
@@ -98,11 +107,17 @@ class Playout:
     def resume(self) -> None:
         if self._paused_at is not None:
             if self._options.holds:
-                pause_s = time.monotonic() - self._paused_at
-                self._played_at += pause_s
-                self._reported_at += pause_s
+                self._shift(time.monotonic() - self._paused_at)
             self._paused_at = None
             self._resumed.set()
+
+    def _shift(self, pause_s: float) -> None:
+        """The client has held the sound for so long: what it had not played comes as much later."""
+        self._played_at += pause_s
+        self._reported_at += pause_s
+        held, self._ahead = self._ahead, deque()
+        for block, starts_at in held:
+            self._tell_sent(block, starts_at + pause_s)
 
     def stop(self) -> None:
         """Send nothing more at all."""
@@ -147,9 +162,19 @@ class Playout:
             with anyio.move_on_after(self._options.report_timeout_s):
                 await self._report.wait()
                 continue
-            await self._until_resumed()
-            if not self._report.is_set():
+            if self.paused:
+                await self._until_resumed()
+            else:
                 raise PlaybackUnknown(f"no playback position was reported for {self._options.report_timeout_s:g} s")
+
+    def _tell_sent(self, block: bytes, starts_at: float) -> None:
+        if self._on_sent is None:
+            return
+        now = time.monotonic()
+        while self._ahead and self._ahead[0][1] + self._block_s + self._client_buffer_s < now:
+            self._ahead.popleft()
+        self._ahead.append((block, starts_at))
+        self._on_sent(block, starts_at - now)
 
     async def _until_resumed(self) -> None:
         while self._paused_at is not None:
@@ -171,8 +196,7 @@ class Playout:
         if self._stopped:
             return
         starts_at = max(self._played_at, now)
-        if self._on_sent is not None:
-            self._on_sent(block, starts_at - now)
+        self._tell_sent(block, starts_at)
         # Before it is sent: a cancel may come when the client has it already.
         self._played_at = starts_at + self._block_s
         self._record.reply_ms += self._block_s * 1000

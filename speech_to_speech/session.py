@@ -29,6 +29,7 @@ from speech_to_speech.wire.streaming import SHORTEST_BLOCK, Playback, StreamOpti
 logger = logging.getLogger(__name__)
 
 VAD_EVENTS = 8  # that may wait while a part of a long utterance is transcribed; then the VAD waits too
+STALLED_S = 1.5  # without audio
 MORE = 4  # that the window at hand may make beyond them
 
 
@@ -117,10 +118,13 @@ class Session:
             self.end(ClientTooSlow(f"nothing was read for {self._settings.send_timeout_s:g} s"))
         elif now - self._started > self._settings.session_timeout_s:
             self.end(SessionTooLong(f"sessions end after {self._settings.session_timeout_s:g} s"))
-        elif self._listening and now - self._last_message > self._settings.idle_timeout_s:
+        elif self._end_after_turn is not None and not self.taking_turn:
+            self.end(self._end_after_turn)
+        elif not self.taking_turn and now - self._last_message > self._settings.idle_timeout_s:
             self.end(SessionIdle(f"nothing came for {self._settings.idle_timeout_s:g} s"))
-        elif now - self._last_audio > self._settings.endpoint_max_ms / 1000 and not self._stream.has_window:
-            self._stream.wait(0)  # a client that stops sending after its last word has said all
+        elif now - self._last_audio > STALLED_S:
+            self._stream.end()  # a client that stops sending after its last word has said all
+        self._floor.check()
 
     # What comes in.
 
@@ -190,5 +194,5 @@ class Session:
         self._last_message = time.monotonic()  # listening to a long reply was not idle
 
     def turn_done(self) -> None:
-        if self._end_after_turn is not None:
+        if self._end_after_turn is not None and not self._floor.taking_turn:
             self.end(self._end_after_turn)

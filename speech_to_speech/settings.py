@@ -116,6 +116,12 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict, metadata={"internal": True})
     api_token: str | None = field(default=None, repr=False, metadata={"internal": True})
 
+    def __post_init__(self) -> None:
+        for row in (("endpoint_min_ms", "endpoint_max_ms"), ("barge_in_pause_ms", "barge_in_ms", "barge_in_max_ms")):
+            values = [getattr(self, name) for name in row]
+            if values != sorted(values):
+                raise ValueError(f"{', '.join(row)}: none may be above the next, not {values}")
+
     @property
     def stages(self) -> tuple[str, ...]:
         """Those that have a model."""

@@ -14,6 +14,8 @@ class Utterance:
     record: TurnRecord
     heard: list[Transcript] = field(default_factory=list)
     """The words of its parts, if it was split."""
+    unheard: bytes = b""
+    """Speech before it that was taken for a turn of its own, and has no words yet."""
     reply: Reply | None = None
     stopped: SpeechStopped | None = None
     endpoint: float = 0.0

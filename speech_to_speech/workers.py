@@ -305,6 +305,7 @@ class Worker(Generic[In, Out]):
                 return
         if job.started_s is not None and self._child is not None:
             self._child.cancel(job)
+        self.make_way()  # the rest of its call may be speculative
 
     async def stop(self) -> None:
         """End the thread and the model's process; a stuck thread is left to end with the service."""

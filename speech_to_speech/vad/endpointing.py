@@ -83,6 +83,10 @@ class Endpointer:
         self._wait_ms = silence_ms
         return [self._stop()] if self._is_over else []
 
+    def end(self) -> list[VadEvent]:
+        """Nothing more comes: end the utterance, if there is one."""
+        return [self._stop()] if self._speaking else []
+
     def reset(self, position_ms: float) -> None:
         """Forget everything and go on at `position_ms`: the audio up to there was not listened to."""
         self._forget()

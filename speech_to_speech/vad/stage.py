@@ -98,6 +98,12 @@ class VadStream:
         for event in self._endpointer.wait(silence_ms):
             self._on_event(event)
 
+    def end(self) -> None:
+        """Nothing more comes for now: end the utterance, if there is one, when all that came was judged."""
+        if not self.has_window and not self._queued:
+            for event in self._endpointer.end():
+                self._on_event(event)
+
     @property
     def utterance(self) -> bytes:
         """The last part of the utterance so far."""

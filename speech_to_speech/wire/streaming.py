@@ -57,6 +57,8 @@ def decode_query(query: Iterable[tuple[str, str]]) -> StreamOptions:
         if value not in SWITCH:
             raise BadQuery(f"{name}: 0 or 1 is expected, not {value!r}")
         options = dataclasses.replace(options, **{name: SWITCH[value]})
+    if options.full_duplex and not options.paced and not options.events:
+        raise BadQuery("full_duplex=1 with paced=0 needs events=1: the reports of playback name the events' turn_id")
     return options
 
 
