@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from speech_to_speech.audio import Samples, to_float, to_pcm
-from speech_to_speech.frames import SAMPLE_RATE_HZ
+from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 Spectra = npt.NDArray[np.complexfloating]
 
@@ -78,7 +78,7 @@ class EchoGuard:
         self._highest_share = highest_share
         self._lowest_share = lowest_share
         self._sent = _Sent()
-        self._heard = np.zeros(CONTEXT, np.float32)
+        self._windows: deque[bytes] = deque(maxlen=CONTEXT // BLOCK)  # the last ones, without a gap
         self._heard_end = 0
         self._energies: deque[float] = deque(maxlen=NOISE_WINDOWS)
         self._shares: deque[float] = deque(maxlen=SHARES)
@@ -104,12 +104,13 @@ class EchoGuard:
         Its length is a multiple of 256 samples. Windows come in order; after a gap it takes a few to be as sure as
         before.
         """
-        samples = to_float(window)
         end = round(at_ms * PER_MS)
-        self._hear(samples, end)
-        if not self._sent.sounds(end - len(samples) - LATEST - PARTITIONS * BLOCK, end - EARLIEST):
+        start = end - len(window) // BYTES_PER_SAMPLE
+        self._hear(window, start, end)
+        if not self._sent.sounds(start - LATEST - PARTITIONS * BLOCK, end - EARLIEST):
             self._echo = 0.0
             return Cleaned(window, echo_only=False)
+        samples = to_float(window)
         power = float(np.einsum("n,n->", samples, samples))
         quietest = min([power, *self._energies])
         if self._path is None and (power <= 8 * quietest or not self._is_worth_a_search()):
@@ -122,11 +123,17 @@ class EchoGuard:
             return Cleaned(bytes(len(window)), echo_only=True)
         return Cleaned(window if now.rest is None else to_pcm(now.rest), echo_only=False)
 
-    def _hear(self, samples: Samples, end: int) -> None:
-        if end - self._heard_end != len(samples):
-            self._heard[:] = 0.0
-        self._heard = np.concatenate([self._heard, samples])[-CONTEXT:]
+    def _hear(self, window: bytes, start: int, end: int) -> None:
+        if start != self._heard_end:
+            self._windows.clear()
+        self._windows.append(window)
         self._heard_end = end
+
+    @property
+    def _heard(self) -> Samples:
+        """The last `CONTEXT` samples of the microphone, zeros before a gap."""
+        heard = to_float(b"".join(self._windows))[-CONTEXT:]
+        return np.concatenate([np.zeros(CONTEXT - len(heard), np.float32), heard])
 
     def _is_worth_a_search(self) -> bool:
         """Seek an echo in every window at first; when there was none in some, in each fourth."""
@@ -192,9 +199,10 @@ class EchoGuard:
         """
         error = echo = 0.0
         rest = []
+        heard = self._heard
         for start in range(CONTEXT - now.samples, CONTEXT, BLOCK):
             end = now.end - CONTEXT + start + BLOCK - delay + LEAD
-            step = path.step(self._sent, end, self._heard[start : start + BLOCK], learn=learn)
+            step = path.step(self._sent, end, heard[start : start + BLOCK], learn=learn)
             error += step.error_energy
             echo += step.foreseen_energy
             rest.append(step.error)
@@ -226,39 +234,49 @@ class _Sent:
     """What was sent, on the microphone's time line; positions are samples."""
 
     def __init__(self) -> None:
-        self._samples = np.zeros(0, np.int16)
-        self._end = 0
+        self._ring = np.zeros(0, np.int16)  # the last `LONGEST`, each at its position modulo that
+        self._start = self._end = 0
         self._last_sound = 0
 
     def append(self, samples: npt.NDArray[np.int16], position: int) -> bool:
         """Whether it begins a new stretch of sound."""
-        splices = abs(position - self._end) <= SPLICE and len(self._samples) > 0
-        start = self._end - len(self._samples)
+        if not len(self._ring):
+            self._ring = np.zeros(LONGEST, np.int16)
+        splices = abs(position - self._end) <= SPLICE and self._start < self._end
         if splices:
             position = self._end
-        if not start <= position <= self._end + LONGEST:
-            start, self._samples = position, self._samples[:0]
-        kept = self._samples[: position - start]
-        gap = np.zeros(position - start - len(kept), np.int16)
-        self._samples = np.concatenate([kept, gap, samples])[-LONGEST:]
+        elif not self._start <= position <= self._end + LONGEST:
+            self._start = position
+        elif position > self._end:
+            self._write(np.zeros(position - self._end, np.int16), self._end)
+        self._write(samples, position)
         self._end = position + len(samples)
+        self._start = max(self._start, self._end - LONGEST)
         if samples.any():
             self._last_sound = self._end
         return not splices
 
+    def _write(self, samples: npt.NDArray[np.int16], position: int) -> None:
+        at = position % LONGEST
+        head = LONGEST - at
+        self._ring[at : at + len(samples)] = samples[:head]
+        self._ring[: max(0, len(samples) - head)] = samples[head:]
+
     def read(self, start: int, end: int) -> Samples:
         """The samples from `start` to `end`, zeros where nothing was sent."""
         out = np.zeros(end - start, np.float32)
-        first = self._end - len(self._samples)
-        inside = self._samples[max(start - first, 0) : max(end - first, 0)]
-        if len(inside):
-            offset = max(first - start, 0)
-            np.multiply(inside, np.float32(1 / 32768), out=out[offset : offset + len(inside)])
+        first, last = max(start, self._start), min(end, self._end)
+        while first < last:
+            at = first % LONGEST
+            count = min(last - first, LONGEST - at)
+            offset = first - start
+            np.multiply(self._ring[at : at + count], np.float32(1 / 32768), out=out[offset : offset + count])
+            first += count
         return out
 
     def sounds(self, start: int, end: int) -> bool:
         """Whether there may be sound between the two."""
-        return len(self._samples) > 0 and self._last_sound > start and self._end - len(self._samples) < end
+        return self._last_sound > start and self._start < end and self._start < self._end
 
 
 @dataclass(frozen=True, slots=True)

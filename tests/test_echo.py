@@ -190,4 +190,7 @@ def test_only_a_few_seconds_are_kept() -> None:
     guard = EchoGuard()
     for number in range(1000):
         guard.sent(noise(64, 0.1, seed=number % 7), 64.0 * number)
-    assert len(guard._sent._samples) == 64_000
+    end = 1000 * 64 * 16
+    assert not guard._sent.read(end - 70_000, end - 64_000).any()
+    assert guard._sent.read(end - 64_000, end - 63_000).all()
+    assert len(guard._sent._ring) == 64_000
