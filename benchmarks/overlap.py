@@ -1,89 +1,74 @@
 """What the service makes of sounds that come while its reply plays: echoes, interruptions, coughs, listeners' words.
 
-Everything is made here: eSpeak NG's voices, echoes through made rooms, noise bursts shaped like coughs. The real VAD
-judges what `EchoGuard` leaves of each window, and the real endpointer makes utterances of it.
+The sounds are those of `benchmarks.sounds`. The real VAD judges what `EchoGuard` leaves of each window, the real
+endpointer makes utterances of it, and they are decided on as `speech_to_speech.floor` does. Speech to text is perfect
+here, and takes no time.
 """
 
 import argparse
-import itertools
 import statistics
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import soxr
 
-from benchmarks.clips import trim
-from benchmarks.espeak import speak
+from benchmarks.sounds import PER_MS, SOUNDS, Scene, scenes
 from benchmarks.tables import table, target
 from benchmarks.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from speech_to_speech.audio import to_pcm
 from speech_to_speech.backchannel import is_backchannel
-from speech_to_speech.echo import Cleaned, EchoGuard
+from speech_to_speech.echo import EchoGuard
+from speech_to_speech.frames import (
+    SoftEnd,
+    SpeechContinued,
+    SpeechDiscarded,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechStopped,
+    VadEvent,
+)
 from speech_to_speech.jobs import ListJob
+from speech_to_speech.settings import Settings
 from speech_to_speech.vad.base import WINDOW_MS, VadRequest, VadResult
 from speech_to_speech.vad.endpointing import Endpointer, EndpointOptions
 from speech_to_speech.vad.silero import SileroVad
 
-PER_MS = SAMPLE_RATE_HZ // 1000
 BLOCK_SAMPLES, SENT_AHEAD = 1024, 200 * PER_MS
+KEPT_SAMPLES = round(Settings.client_buffer_ms) * PER_MS + 2 * BLOCK_SAMPLES  # after a block's start it may still sound
 POSITIONS_MS = 10.0  # how far the position told for a block may be off, either way
 BATCH = 64  # windows that the VAD model takes at once
-PAUSES_MS, INTERRUPTS_MS = (64, 96, 128, 160), (400, 500, 700)
-PAUSE_MS, INTERRUPT_MS = 96, 500
+PAUSES_MS, LONGEST_MS = (64, 96, 128, 160), (500, 1000, 1500)
 DELAY_LIMIT_MS = 300.0
+ENDPOINTING = EndpointOptions(soft_end_ms=Settings.soft_end_ms, progress_ms=WINDOW_MS)
 
-DRY, NEAR = "no room", "near in a room"
-ROOMS = {NEAR: 6.0, "across a room": 1.0}  # how much louder the direct sound is, in dB
-VOICES = ("en-us", "en-us+f2", "en-us+m3", "en-gb-x-rp", "en-us+f4", "en-us+m7")
-REPLIES = (
-    "I would really love a long holiday near the sea, and you could come along if you like.",
-    "Tell me more about your neighbours. What kind of people are they, and how long have you known them?",
-    "The weather tomorrow will be sunny in the morning, with some clouds and light rain later on.",
-    "Please go on. Why do you say that your brother never listens to you?",
-)
-INTERRUPTIONS = (
-    "That is not what I meant, I was asking about the train",
-    "Hold on, could you repeat the first part",
-    "No thanks, tell me about something else instead",
-)
-COMMANDS = ("Stop", "Wait", "No", "Hold on", "Okay stop", "Be quiet")
-BACKCHANNELS = {
-    ("en", "en-us"): (
-        "mm hmm",
-        "uh huh",
-        "yeah",
-        "right",
-        "okay",
-        "I see",
-        "sure",
-        "yeah yeah",
-        "exactly",
-        "right right okay",
-    ),
-    ("fr", "fr"): ("oui", "d'accord", "je vois", "oui oui", "exactement", "ah bon"),
-    ("es", "es"): ("sí", "claro", "vale vale", "ya veo", "exacto", "de acuerdo"),
-    ("zh", "cmn"): ("嗯", "对", "好的", "对对对", "我知道", "是的"),
-    ("ja", "ja"): ("うん", "はい", "そうですね", "うんうん", "なるほど", "へえ"),
-    ("ko", "ko"): ("네", "응", "그래요", "네네", "맞아요", "그렇군요"),
-}
-VARIANTS = ("", "+f2", "+m3")  # of each language's voice
+Heard = list[tuple[int, VadEvent]]
+"""What the VAD says of a scene, and at which sample."""
 
 
 @dataclass
-class Scene:
-    """One reply, and what the microphone hears meanwhile."""
+class Course:
+    """What became of a reply; positions are samples."""
 
-    kind: str
-    reply: np.ndarray
-    microphone: np.ndarray
-    words: str = ""  # what a recogniser would write
-    language: str = "en"
-    onset: int | None = None  # the first sample of somebody speaking
-    voiced: list[list[int]] = field(default_factory=list)  # the ends of the voiced windows, utterance by utterance
+    paused: bool = False
+    interrupted_at: int | None = None
+
+    @property
+    def outcome(self) -> str:
+        if self.interrupted_at is not None:
+            return "interrupted"
+        return "resumed" if self.paused else "on"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """So much speech pauses a reply, interrupts it if its words do, and interrupts it whatever they are."""
+
+    pause_ms: float = Settings.barge_in_pause_ms
+    words_ms: float = Settings.barge_in_ms
+    longest_ms: float = Settings.barge_in_max_ms
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,11 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     rng = np.random.default_rng(arguments.seed)
     print("overlap: making the sounds ...", file=sys.stderr, flush=True)
-    scenes = [*_echoes(rng), *_speech(rng), *_sounds(rng), *_backchannels(rng)]
-    minutes = sum(len(scene.microphone) for scene in scenes) / SAMPLE_RATE_HZ / 60
-    print(f"overlap: listening to {len(scenes)} scenes, {minutes:.0f} minutes ...", file=sys.stderr, flush=True)
-    costs_us = _listen(scenes, rng, guarded=not arguments.no_guard)
-    _report(scenes)
+    made = list(scenes(rng))
+    minutes = sum(len(scene.microphone) for scene in made) / SAMPLE_RATE_HZ / 60
+    print(f"overlap: listening to {len(made)} scenes, {minutes:.0f} minutes ...", file=sys.stderr, flush=True)
+    costs_us: list[float] = []
+    if arguments.no_guard:
+        windows = [_windows(scene.microphone) for scene in made]
+    else:
+        windows = [_cleaned(scene, rng, costs_us) for scene in made]
+    _report(list(zip(made, _listen(windows), strict=True)))
     if costs_us:
         print(
             f"\nEchoGuard per window of {WINDOW_MS:g} ms: mean {statistics.mean(costs_us):.0f} µs, "
@@ -109,221 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# The sounds.
-
-
-def _say(text: str, voice: str, rate: int = 170) -> np.ndarray:
-    return trim(speak(text, voice, rate))
-
-
-def _reply(number: int) -> np.ndarray:
-    return _say(REPLIES[number % len(REPLIES)], VOICES[number % len(VOICES)])
-
-
-def _room(rng: np.random.Generator, direct_db: float, rt60_s: float) -> np.ndarray:
-    """A path: the direct sound, then noise that dies away and has `direct_db` less energy."""
-    at_s = np.arange(int(1.2 * rt60_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    tail = rng.normal(0, 1, len(at_s)) * np.exp(-6.91 * at_s / rt60_s)
-    tail[: 3 * PER_MS // 2] = 0
-    tail *= 10 ** (-direct_db / 20) / np.sqrt(np.sum(np.square(tail)))
-    tail[0] = 1
-    return tail
-
-
-def _path(rng: np.random.Generator, room: str) -> np.ndarray:
-    return np.ones(1) if room == DRY else _room(rng, ROOMS[room], rng.uniform(0.2, 0.3))
-
-
-def _convolve(sound: np.ndarray, path: np.ndarray) -> np.ndarray:
-    size = 1 << (len(sound) + len(path)).bit_length()
-    whole = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(path, size), size)
-    return whole[: len(sound) + len(path) - 1]
-
-
-def _echo(reply: np.ndarray, level_db: float, delay_ms: float, path: np.ndarray) -> np.ndarray:
-    """The reply as it comes back: through a sound card of another rate, a room, and a delay; with the reply's tail."""
-    sound = soxr.resample(soxr.resample(reply, SAMPLE_RATE_HZ, 44_100), 44_100, SAMPLE_RATE_HZ)
-    before = np.zeros(round(delay_ms * PER_MS))
-    whole = np.concatenate([before, 10 ** (level_db / 20) * _convolve(sound, path)])
-    return np.concatenate([whole, np.zeros(max(0, len(reply) + 700 * PER_MS - len(whole)))])
-
-
-def _noise(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """A microphone's, in a quiet or a less quiet room: -66 to -50 dB."""
-    return rng.normal(0, 10 ** rng.uniform(-3.3, -2.5), samples)
-
-
-def _placed(microphone: np.ndarray, sound: np.ndarray, onset: int) -> np.ndarray:
-    mixed = np.concatenate([microphone, np.zeros(max(0, onset + len(sound) + 600 * PER_MS - len(microphone)))])
-    mixed[onset : onset + len(sound)] += sound
-    return mixed
-
-
-def _rms(sound: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(sound))))
-
-
-def _echoes(rng: np.random.Generator) -> Iterator[Scene]:
-    """Replies that come back, and nobody speaks."""
-    levels, delays, rooms = (-6, -12, -20), (20, 100, 250), (DRY, *ROOMS)
-    for number, (room, level, delay) in enumerate(itertools.product(rooms, levels, delays)):
-        for half in range(4):
-            reply = _reply(number + half)
-            echo = _echo(reply, level, delay, _path(rng, room))
-            kind = "echo" if room == DRY else f"echo, {room}"
-            yield Scene(kind, reply, echo + _noise(rng, len(echo)), REPLIES[(number + half) % len(REPLIES)])
-    for number in range(24):  # the playback stops for a moment: from there on the delay is another
-        reply, path, later = _reply(number), _room(rng, 6.0, 0.25), 60 + 15 * (number + 1)
-        first, second = (_echo(reply, -12, delay, path)[: len(reply)] for delay in (60, later))
-        cut = len(reply) // 2
-        echo = np.concatenate([first[:cut], second[cut:]])
-        yield Scene("echo, its delay jumps", reply, echo + _noise(rng, len(echo)), REPLIES[number % len(REPLIES)])
-
-
-def _surroundings(rng: np.random.Generator, number: int, level_db: float | None) -> tuple[np.ndarray, np.ndarray, int]:
-    """A reply, its echo in the microphone (None: headphones), and a place somewhere within."""
-    reply = _reply(number)
-    path = _path(rng, (DRY, NEAR)[number // 2 % 2])
-    if level_db is None:
-        echo = np.zeros(len(reply) + 700 * PER_MS)
-    else:
-        echo = _echo(reply, level_db, rng.uniform(20, 250), path)
-    return reply, echo, int(rng.uniform(0.3, 0.6) * len(reply))
-
-
-def _speech(rng: np.random.Generator) -> Iterator[Scene]:
-    """Somebody interrupts: over the echo at several levels, and without one; then short commands."""
-    for near_db in (10, 5, 0, -6):
-        for number in range(24):
-            text = INTERRUPTIONS[number % len(INTERRUPTIONS)]
-            speech = _say(text, VOICES[(number + 1 + number // 6) % len(VOICES)])
-            reply, echo, onset = _surroundings(rng, number, (-6, -12)[number // 2 % 2])
-            under = _rms(echo[onset : min(onset + len(speech), len(reply))])
-            speech = speech * (10 ** (near_db / 20) * under / _rms(speech))
-            microphone = _placed(echo, speech, onset)
-            kind = f"interruption, {near_db:+d} dB to the echo"
-            yield Scene(kind, reply, microphone + _noise(rng, len(microphone)), text, onset=onset)
-    for number in range(24):
-        text = INTERRUPTIONS[number % len(INTERRUPTIONS)]
-        same = number % 2 == 0  # the very voice that answers
-        speech = _say(text, VOICES[(number + (0 if same else 1)) % len(VOICES)]) * rng.uniform(0.2, 1)
-        reply, echo, onset = _surroundings(rng, number, None)
-        microphone = _placed(echo, speech, onset)
-        yield Scene("interruption, no echo", reply, microphone + _noise(rng, len(microphone)), text, onset=onset)
-    for number in range(24):
-        text = COMMANDS[number % len(COMMANDS)]
-        reply, echo, onset = _surroundings(rng, number, None if number % 4 == 3 else -12)
-        speech = _say(text, VOICES[(number + 1) % len(VOICES)])
-        speech = speech * (10 ** (rng.uniform(0, 8) / 20) * 0.25 * 0.12 / _rms(speech))
-        microphone = _placed(echo, speech, onset)
-        yield Scene("short command", reply, microphone + _noise(rng, len(microphone)), text, onset=onset)
-
-
-def _coloured(rng: np.random.Generator, samples: int, low_hz: float, high_hz: float) -> np.ndarray:
-    spectrum = np.fft.rfft(rng.normal(0, 1, samples))
-    hz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE_HZ)
-    spectrum *= 1 / (1 + (low_hz / np.maximum(hz, 1)) ** 4) / (1 + (hz / high_hz) ** 2)
-    sound = np.fft.irfft(spectrum, samples)
-    return np.asarray(sound / np.abs(sound).max())
-
-
-def _burst(rng: np.random.Generator, ms: float, attack_ms: float, low_hz: float, high_hz: float) -> np.ndarray:
-    """Noise that begins sharply and dies away."""
-    at_ms = np.arange(round(ms * PER_MS)) / PER_MS
-    shape = np.minimum(at_ms / attack_ms, 1) * np.exp(-3.5 * at_ms / ms)
-    return np.asarray(shape * _coloured(rng, len(at_ms), low_hz, high_hz))
-
-
-def _cough(rng: np.random.Generator) -> np.ndarray:
-    """One to three; each a burst through the throat, some with the voice's buzz at their end."""
-    parts = []
-    for _ in range(rng.integers(1, 4)):
-        one = _burst(rng, rng.uniform(150, 400), rng.uniform(2, 8), 350, rng.uniform(1500, 3000))
-        if rng.random() < 0.5:
-            length = len(one) // 3
-            pitch = rng.uniform(120, 260) * (1 + 0.3 * np.linspace(0, 1, length))
-            buzz = np.sign(np.sin(np.cumsum(2 * np.pi * pitch / SAMPLE_RATE_HZ)))
-            one[length : 2 * length] += 0.15 * buzz * np.hanning(length)
-        parts += [one, np.zeros(round(rng.uniform(80, 250) * PER_MS))]
-    return np.concatenate(parts)
-
-
-def _throat(rng: np.random.Generator) -> np.ndarray:
-    """Noise that rattles, 300 to 500 ms."""
-    samples = round(rng.uniform(300, 500) * PER_MS)
-    rattle = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(50, 90) / SAMPLE_RATE_HZ * np.arange(samples))
-    return np.asarray(_coloured(rng, samples, 200, 1500) * rattle * np.hanning(samples))
-
-
-def _sneeze(rng: np.random.Generator) -> np.ndarray:
-    breath = 0.1 * _coloured(rng, round(rng.uniform(200, 300) * PER_MS), 800, 4000)
-    return np.concatenate([breath * np.linspace(0, 1, len(breath)), _burst(rng, rng.uniform(200, 350), 5, 900, 6000)])
-
-
-def _claps(rng: np.random.Generator) -> np.ndarray:
-    gap = np.zeros(round(rng.uniform(150, 400) * PER_MS))
-    return np.concatenate([part for _ in range(rng.integers(1, 4)) for part in (_burst(rng, 60, 0.5, 800, 3000), gap)])
-
-
-def _keys(rng: np.random.Generator) -> np.ndarray:
-    parts = []
-    for _ in range(12):
-        click = 0.3 * _burst(rng, rng.uniform(8, 20), 0.3, 1500, 6000)
-        parts += [click, np.zeros(round(rng.uniform(60, 180) * PER_MS))]
-    return np.concatenate(parts)
-
-
-SOUNDS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
-    "coughs": _cough,
-    "throat cleared": _throat,
-    "sneeze": _sneeze,
-    "claps": _claps,
-    "keyboard": _keys,
-}
-
-
-def _sounds(rng: np.random.Generator) -> Iterator[Scene]:
-    for kind, make in SOUNDS.items():
-        for number in range(24):
-            reply, echo, onset = _surroundings(rng, number, None if number % 2 else -12)
-            sound = make(rng)
-            microphone = _placed(echo, sound * (rng.uniform(0.1, 0.5) / np.abs(sound).max()), onset)
-            yield Scene(kind, reply, microphone + _noise(rng, len(microphone)), onset=onset)
-
-
-def _backchannels(rng: np.random.Generator) -> Iterator[Scene]:
-    number = 0
-    for (language, voice), texts in BACKCHANNELS.items():
-        for text, variant in itertools.product(texts, VARIANTS):
-            number += 1
-            reply, echo, onset = _surroundings(rng, number, None if number % 2 else -12)
-            speech = _say(text, voice + variant) * rng.uniform(0.1, 0.4)
-            microphone = _placed(echo, speech, onset)
-            microphone += _noise(rng, len(microphone))
-            yield Scene("backchannel", reply, microphone, text, language, onset)
-
-
-# What is made of them.
-
-
-def _listen(scenes: Sequence[Scene], rng: np.random.Generator, *, guarded: bool) -> list[float]:
-    """Fill in what each scene's utterances are; the guard's cost in µs of each window."""
-    costs_us: list[float] = []
-    if guarded:
-        cleaned = [_cleaned(scene, rng, costs_us) for scene in scenes]
-    else:
-        cleaned = [[Cleaned(window, echo_only=False) for window in _windows(scene.microphone)] for scene in scenes]
-    for scene, windows, probabilities in zip(scenes, cleaned, _probabilities(cleaned), strict=True):
-        endpointer = Endpointer(EndpointOptions())
-        for number, (window, probability) in enumerate(zip(windows, probabilities, strict=True)):
-            heard = 0.0 if window.echo_only else probability
-            spoke = endpointer.speaking
-            endpointer.feed(window.pcm, heard)
-            if endpointer.speaking and not spoke:
-                scene.voiced.append([])
-            if endpointer.speaking and heard >= EndpointOptions.thresh:
-                scene.voiced[-1].append((number + 1) * WINDOW_SAMPLES)
-    return costs_us
+# What is heard.
 
 
 def _windows(sound: np.ndarray) -> list[bytes]:
@@ -331,22 +106,69 @@ def _windows(sound: np.ndarray) -> list[bytes]:
     return [pcm[at : at + step] for at in range(0, len(pcm) - step + 1, step)]
 
 
-def _cleaned(scene: Scene, rng: np.random.Generator, costs_us: list[float]) -> list[Cleaned]:
-    """What the guard leaves of the scene's windows; the reply is sent ahead, at positions that are roughly right."""
-    guard, reply, sent, cleaned = EchoGuard(), to_pcm(scene.reply), 0, []
+class _Sender:
+    """Tells the guard of the reply's blocks as `Playout` does: ahead, at positions that are roughly right, and after a
+    hold once more of those that may not have sounded before it."""
+
+    def __init__(self, scene: Scene, guard: EchoGuard, rng: np.random.Generator) -> None:
+        self._guard = guard
+        self._rng = rng
+        self._held_at, self._hold = scene.hold or (len(scene.microphone), 0)
+        self._late = 0
+        reply = to_pcm(scene.reply)
+        self._blocks = deque((at, reply[2 * at : 2 * (at + BLOCK_SAMPLES)]) for at in self._starts(scene))
+        self._ahead: deque[tuple[int, bytes]] = deque()
+
+    @staticmethod
+    def _starts(scene: Scene) -> range:
+        return range(0, len(scene.reply), BLOCK_SAMPLES)
+
+    def up_to(self, position: int) -> None:
+        """The microphone has delivered so much."""
+        resumed_at = self._held_at + self._hold
+        if not self._late and self._hold and position >= resumed_at:
+            self._late = self._hold
+            off_ms = self._off_ms()
+            for start, block in self._ahead:
+                self._guard.sent(block, (start + self._late) / PER_MS + off_ms)
+        if self._held_at <= position < resumed_at:
+            return
+        while self._blocks and self._blocks[0][0] + self._late <= position + SENT_AHEAD:
+            start, block = self._blocks.popleft()
+            if not self._late:
+                while self._ahead and self._ahead[0][0] + KEPT_SAMPLES < position:
+                    self._ahead.popleft()
+                self._ahead.append((start, block))
+            self._guard.sent(block, (start + self._late) / PER_MS + self._off_ms())
+
+    def _off_ms(self) -> float:
+        return self._rng.uniform(-POSITIONS_MS, POSITIONS_MS)
+
+
+def _cleaned(scene: Scene, rng: np.random.Generator, costs_us: list[float]) -> list[bytes]:
+    """What the guard leaves of the scene's windows."""
+    guard, cleaned = EchoGuard(), []
+    sender = _Sender(scene, guard, rng)
     for number, window in enumerate(_windows(scene.microphone)):
         end = (number + 1) * WINDOW_SAMPLES
-        while sent <= min(end + SENT_AHEAD, len(scene.reply)):
-            at_ms = sent / PER_MS + rng.uniform(-POSITIONS_MS, POSITIONS_MS)
-            guard.sent(reply[2 * sent : 2 * (sent + BLOCK_SAMPLES)], at_ms)
-            sent += BLOCK_SAMPLES
+        sender.up_to(end)
         begun = time.perf_counter()
-        cleaned.append(guard.clean(window, end / PER_MS))
+        cleaned.append(guard.clean(window, end / PER_MS).pcm)
         costs_us.append((time.perf_counter() - begun) * 1e6)
     return cleaned
 
 
-def _probabilities(scenes: Sequence[Sequence[Cleaned]]) -> list[list[float]]:
+def _listen(windows: Sequence[Sequence[bytes]]) -> list[Heard]:
+    heard: list[Heard] = []
+    for some, probabilities in zip(windows, _probabilities(windows), strict=True):
+        endpointer, told = Endpointer(ENDPOINTING), []
+        for number, (window, probability) in enumerate(zip(some, probabilities, strict=True)):
+            told += [((number + 1) * WINDOW_SAMPLES, event) for event in endpointer.feed(window, probability)]
+        heard.append(told)
+    return heard
+
+
+def _probabilities(scenes: Sequence[Sequence[bytes]]) -> list[list[float]]:
     """Of speech, for all windows of all scenes; in batches, which give what single runs give."""
     vad = SileroVad(SileroVad.Options())
     vad.load()
@@ -356,7 +178,7 @@ def _probabilities(scenes: Sequence[Sequence[Cleaned]]) -> list[list[float]]:
         active = [index for index, windows in enumerate(scenes) if number < len(windows)]
         for some in (active[first : first + BATCH] for first in range(0, len(active), BATCH)):
             job: ListJob[VadRequest, VadResult] = ListJob(
-                VadRequest([scenes[index][number].pcm for index in some], [states[index] for index in some])
+                VadRequest([scenes[index][number] for index in some], [states[index] for index in some])
             )
             vad.run([job])
             for row, index in enumerate(some):
@@ -365,72 +187,122 @@ def _probabilities(scenes: Sequence[Sequence[Cleaned]]) -> list[list[float]]:
     return found
 
 
-def _outcome(scene: Scene, pause_ms: float, interrupt_ms: float) -> str:
-    voiced_ms = max((len(voiced) * WINDOW_MS for voiced in scene.voiced), default=0.0)
-    if voiced_ms < pause_ms:
-        return "on"
-    if voiced_ms < interrupt_ms and is_backchannel(scene.words, scene.language):
-        return "resumed"
-    return "interrupted"
+# What is made of it.
 
 
-def _delay_ms(scene: Scene, pause_ms: float) -> float | None:
-    """From the first sample of speech to the end of the window that pauses the reply."""
-    needed = round(pause_ms / WINDOW_MS)
+def _course(scene: Scene, heard: Heard, rules: Rules) -> Course:
+    """Decide on one utterance after the other, up to an interruption; after a hold, on what is heard from then on."""
+    course, begun, held, asked = Course(), 0, False, False
+    counts_from = sum(scene.hold) if scene.hold else 0
+    for position, event in heard:
+        if isinstance(event, SpeechStarted):
+            begun, asked = position, False
+        if position <= counts_from:
+            continue
+        interrupts = False
+        match event:
+            case SpeechContinued(_, voiced_ms) | SpeechResumed(_, voiced_ms):
+                if voiced_ms >= rules.words_ms and not asked:
+                    asked, interrupts = True, not _is_backchannel(scene, begun, position)
+                interrupts = interrupts or voiced_ms >= rules.longest_ms
+                held = held or voiced_ms >= rules.pause_ms
+            case SoftEnd() if held:
+                interrupts = not _is_backchannel(scene, begun, position)
+                held = interrupts
+            case SpeechDiscarded():
+                held = False
+            case SpeechStopped():
+                interrupts = event.voiced_ms >= rules.pause_ms and not _is_backchannel(scene, begun, position)
+                held = False
+        course.paused = course.paused or held
+        if interrupts:
+            course.interrupted_at = position
+            break
+    return course
+
+
+def _is_backchannel(scene: Scene, begun: int, position: int) -> bool:
+    return is_backchannel(scene.words_by(begun, position), scene.language)
+
+
+def _to_pause_ms(scene: Scene, heard: Heard, pause_ms: float) -> float:
+    """From the first sample of speech to the end of the window that pauses the reply; NaN if none does."""
     assert scene.onset is not None
-    ends = [voiced[needed - 1] for voiced in scene.voiced if len(voiced) >= needed and voiced[-1] > scene.onset]
-    return max(min(ends) - scene.onset, 0) / PER_MS if ends else None
+    paused_at = None
+    for position, event in heard:
+        if isinstance(event, SpeechStarted):
+            paused_at = None
+        elif isinstance(event, SpeechContinued | SpeechResumed) and event.voiced_ms >= pause_ms:
+            paused_at = paused_at or position
+            if position > scene.onset:
+                return max(paused_at - scene.onset, 0) / PER_MS
+    return float("nan")
 
 
-def _report(scenes: Sequence[Scene]) -> None:
-    kinds: dict[str, list[Scene]] = defaultdict(list)
-    for scene in scenes:
-        kinds[scene.kind].append(scene)
+# What is said of it.
+
+
+def _report(all_heard: Sequence[tuple[Scene, Heard]]) -> None:
+    kinds: dict[str, list[tuple[Scene, Heard]]] = defaultdict(list)
+    for scene, heard in all_heard:
+        kinds[scene.kind].append((scene, heard))
+    rules = Rules()
     rows: list[list[object]] = []
     for kind, some in kinds.items():
-        outcomes = [_outcome(scene, PAUSE_MS, INTERRUPT_MS) for scene in some]
+        outcomes = [_course(*one, rules).outcome for one in some]
         rows.append([kind, len(some), *(outcomes.count(name) for name in ("on", "resumed", "interrupted"))])
-    print(f"Pause from {PAUSE_MS} ms of voiced windows, interrupt from {INTERRUPT_MS} ms or by words:\n")
+    print(
+        f"Pause from {rules.pause_ms:g} ms of speech, words at the soft end or from {rules.words_ms:g} ms, "
+        f"interruption from {rules.longest_ms:g} ms:\n"
+    )
     print(table(["while a reply plays", "n", "let go on", "paused and resumed", "interrupted"], rows))
 
-    groups = {kind: some for kind, some in kinds.items() if kind.startswith("interruption")}
-    rows = []
-    for kind, some in groups.items():
-        for pause_ms in PAUSES_MS:
-            delays = [_delay_ms(scene, pause_ms) for scene in some]
-            rows.append([kind, pause_ms, *_quantiles(delays), delays.count(None)])
-    print("\nFrom the first sample of the interruption to the pause:\n")
-    print(table(["kind", "pause ms", "median ms", "p95 ms", "never"], rows))
-    loud = [_delay_ms(s, PAUSE_MS) for kind, some in groups.items() if "-6" not in kind for s in some]
-    print(
-        "\n"
-        + target("interruption no quieter than the echo to the pause, p95", _quantiles(loud)[1], DELAY_LIMIT_MS, "ms")
-    )
+    spoken = {kind: some for kind, some in kinds.items() if kind.startswith(("interruption", "short command"))}
+    _report_delays(spoken)
+    loud = [one for kind, some in spoken.items() if "-6" not in kind and "command" not in kind for one in some]
+    p95 = _quantiles([_to_pause_ms(*one, rules.pause_ms) for one in loud])[1]
+    print("\n" + target("interruption no quieter than the echo to the pause, p95", p95, DELAY_LIMIT_MS, "ms"))
 
     merged = {
-        "echo": [s for s in scenes if s.kind.startswith("echo")],
-        "sounds": [s for s in scenes if s.kind in SOUNDS],
+        "echo": [one for kind, some in kinds.items() if kind.startswith("echo") for one in some],
+        "sounds": [one for kind in SOUNDS for one in kinds[kind]],
         "backchannels": kinds["backchannel"],
     }
-    rows = []
-    for pause_ms in PAUSES_MS:
-        paused = [_percent(some, pause_ms, INTERRUPT_MS, ("resumed", "interrupted")) for some in merged.values()]
-        rows.append([pause_ms, *paused])
-    print("\nPaused, by the length that pauses:\n")
-    print(table(["pause ms", *(f"{name}, %" for name in merged)], rows))
-    rows = []
-    for interrupt_ms in INTERRUPTS_MS:
-        cut = [_percent(some, PAUSE_MS, interrupt_ms, ("interrupted",)) for some in merged.values()]
-        rows.append([interrupt_ms, *cut])
-    print("\nInterrupted for good, by the length that interrupts:\n")
-    print(table(["interrupt ms", *(f"{name}, %" for name in merged)], rows))
+    print("\nBy the length that pauses, in %:\n")
+    _report_trade("pause ms", {pause_ms: Rules(pause_ms=pause_ms) for pause_ms in PAUSES_MS}, merged)
+    print("\nBy the length that interrupts whatever the words, in %:\n")
+    _report_trade("longest ms", {longest_ms: Rules(longest_ms=longest_ms) for longest_ms in LONGEST_MS}, merged)
 
 
-def _quantiles(delays: Sequence[float | None]) -> tuple[float, float]:
-    """Median and p95; what never came counts as endless."""
-    ordered = sorted(float("inf") if delay is None else delay for delay in delays)
+def _report_delays(spoken: dict[str, list[tuple[Scene, Heard]]]) -> None:
+    rows: list[list[object]] = []
+    for kind, some in spoken.items():
+        for pause_ms in PAUSES_MS:
+            delays = [_to_pause_ms(*one, pause_ms) for one in some]
+            rows.append([kind, pause_ms, *_quantiles(delays), sum(delay != delay for delay in delays)])
+    print("\nFrom the first sample of the words to the pause:\n")
+    print(table(["kind", "pause ms", "p50 ms", "p95 ms", "never"], rows))
+    rows = []
+    for kind, some in spoken.items():
+        courses = [(scene, _course(scene, heard, Rules())) for scene, heard in some]
+        delays = [max(((c.interrupted_at or np.nan) - (s.onset or 0)) / PER_MS, 0) for s, c in courses]
+        rows.append([kind, *_quantiles(delays), sum(delay != delay for delay in delays)])
+    print("\nTo the interruption, a transcript taking no time:\n")
+    print(table(["kind", "p50 ms", "p95 ms", "never"], rows))
+
+
+def _report_trade(name: str, by_length: dict[int, Rules], merged: dict[str, list[tuple[Scene, Heard]]]) -> None:
+    rows: list[list[object]] = []
+    for length_ms, rules in by_length.items():
+        outcomes = [[_course(*one, rules).outcome for one in some] for some in merged.values()]
+        stopped = [100 * sum(outcome != "on" for outcome in some) / len(some) for some in outcomes]
+        ended = [100 * some.count("interrupted") / len(some) for some in outcomes]
+        rows.append([length_ms, *stopped, *ended])
+    header = [f"{kind} {what}" for what in ("paused", "interrupted") for kind in merged]
+    print(table([name, *header], rows))
+
+
+def _quantiles(delays: Sequence[float]) -> tuple[float, float]:
+    """p50 and p95; what never came counts as endless."""
+    ordered = sorted(float("inf") if delay != delay else delay for delay in delays)
     return ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.95)]
-
-
-def _percent(scenes: Sequence[Scene], pause_ms: float, interrupt_ms: float, outcomes: tuple[str, ...]) -> float:
-    return 100 * sum(_outcome(scene, pause_ms, interrupt_ms) in outcomes for scene in scenes) / len(scenes)

@@ -44,7 +44,8 @@ START_FIT = 0.6  # correlation from which a path is tried
 CERTAIN_FIT = 0.85  # from which the first finding counts; below that, the second at the same delay
 JUMP_FIT = 0.4  # from which a known path is tried at another delay
 SAME_DELAY = 8  # samples
-SURE_OF_NONE = 12  # searches
+SURE_OF_NONE = 6  # searches in vain since a reply began; from there on each eighth window is searched
+NO_ECHO = 24  # searches in vain, all in all: then only two are made at once
 
 # The verdict.
 TRUSTED, HIGHEST_TRUST = 3.0, 8.0  # windows explained
@@ -86,7 +87,8 @@ class EchoGuard:
         self._delay = 0
         self._trust = 0.0
         self._found_delay = 0
-        self._misses = 0  # searches in a row that found nothing
+        self._misses = 0  # searches in a row that found nothing, in this reply
+        self._in_vain = 0  # the same, in all of them
         self._echo = 0.0
 
     def sent(self, pcm: bytes, at_ms: float) -> None:
@@ -96,7 +98,7 @@ class EchoGuard:
         earlier replaces what was to come. No more than 4 s are kept.
         """
         if self._sent.append(np.frombuffer(pcm, dtype="<i2"), round(at_ms * PER_MS)):
-            self._misses = 0
+            self._misses = 0 if self._in_vain < NO_ECHO else SURE_OF_NONE - 2
 
     def clean(self, window: bytes, at_ms: float) -> Cleaned:
         """What is left of `window`, which ends at `at_ms`.
@@ -136,11 +138,11 @@ class EchoGuard:
         return np.concatenate([np.zeros(CONTEXT - len(heard), np.float32), heard])
 
     def _is_worth_a_search(self) -> bool:
-        """Seek an echo in every window at first; when there was none in some, in each fourth."""
+        """Seek an echo in every window at first; when there was none in some, in a few only."""
         if self._misses < SURE_OF_NONE:
             return True
         self._misses += 1
-        return self._misses % 4 == 0
+        return self._misses % 8 == 0
 
     @property
     def _least_share(self) -> float:
@@ -172,7 +174,10 @@ class EchoGuard:
         sent = self._sent.read(now.end - context - LATEST, now.end - EARLIEST)
         delay, gain, fit = _search(sent, self._heard[-context:])
         again = abs(delay - self._found_delay) <= SAME_DELAY
-        self._misses = 0 if again or fit >= START_FIT else self._misses + 1
+        self._in_vain += 1
+        self._misses += 1
+        if again or fit >= START_FIT:
+            self._misses = self._in_vain = 0
         self._found_delay = delay
         if self._path is not None and abs(delay - self._delay) <= SAME_DELAY:
             if fit > START_FIT:

@@ -193,7 +193,13 @@ class VadStage:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
             await self._judge_batch()
-            await anyio.sleep(min(self._sessions * PAUSE_PER_SESSION_S, LONGEST_PAUSE_S))
+            await anyio.sleep(self._pause_s)
+
+    @property
+    def _pause_s(self) -> float:
+        """Shorter when many wait already: then the batch is large anyway, and the stage behind."""
+        waiting = min(len(self._line) / max(self._sessions, 1), 1.0)
+        return min(self._sessions * PAUSE_PER_SESSION_S, LONGEST_PAUSE_S) * (1.0 - waiting)
 
     async def _judge_batch(self) -> None:
         batch = []
