@@ -27,12 +27,13 @@ DEMO = ROOT / "demo"
 QUESTION = "I need some help with my computer"
 START_TIMEOUT_S = 60.0
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy is not asked for loopback
-STEPS = (
-    ("speech to text", "endpoint_ms", "transcript_ms"),
-    ("language model", "transcript_ms", "first_text_ms"),
-    ("text to speech", "first_text_ms", "first_audio_made_ms"),
-    ("first audio sent", "first_audio_made_ms", "first_audio_sent_ms"),
-)
+STEPS = {
+    "transcript_ms": "words known",
+    "first_text_ms": "reply begun",
+    "first_audio_made_ms": "first audio made",
+    "endpoint_ms": "certain that it was the end",
+    "first_audio_sent_ms": "first audio sent",
+}
 
 
 def write_question(path: Path) -> None:
@@ -98,10 +99,9 @@ def show(heard: str, answered: str, record: dict[str, float]) -> None:
     print(f"\n  spoken    {QUESTION}")
     print(f"  heard     {heard}")
     print(f"  answered  {answered}\n")
-    print(f"  {'endpoint (waiting for silence)':<32}{record['endpoint_ms']:>8.1f} ms")
-    for name, begin, end in STEPS:
-        print(f"  {name:<32}{record[end] - record[begin]:>8.1f} ms")
-    print(f"  {'end of speech to first audio':<32}{record['first_audio_sent_ms']:>8.1f} ms")
+    print("  ms after the end of speech")
+    for step, name in sorted(STEPS.items(), key=lambda item: record[item[0]]):
+        print(f"  {name:<30}{record[step]:>8.1f}")
 
 
 if __name__ == "__main__":

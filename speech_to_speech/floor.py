@@ -383,7 +383,7 @@ class Floor:
             await self._interrupt(utterance)
         elif voiced_ms >= settings.barge_in_pause_ms and not reply.playout.paused:
             reply.playout.pause()
-            await self._client.send_event(events.ReplyPaused(reply.turn_id, reply.playout.played_ms))
+            await self._client.send_event(events.ReplyPaused(reply.turn_id, round(reply.playout.played_ms, 1)))
 
     def _asks_for_words(self, utterance: Utterance, voiced_ms: float) -> bool:
         """Whether its words so far are asked for, or were those of a backchannel, and it is not too long for one."""
@@ -428,5 +428,5 @@ class Floor:
             utterance.heard, utterance.unheard = reply.heard + utterance.heard, reply.pcm
         self._metrics.interruptions.inc()
         reply.record.outcome = "interrupted"
-        reply.record.heard_ms = reply.playout.played_ms
+        reply.record.heard_ms = round(reply.playout.played_ms, 1)
         await self._end_turn(reply, events.ReplyInterrupted(reply.turn_id, reply.record.heard_ms))

@@ -58,8 +58,12 @@ class Pipeline:
 
     @property
     def affords_speculation(self) -> bool:
-        """Under load speculation is shed first: it begins only if the next call of STT could take it."""
-        return self.settings.speculation != "off" and self.stt.worker.has_room
+        """Under load speculation is shed first: it begins only if the next call of STT could take it.
+
+        Where a call takes one request only, not while one runs: a confirmed request would wait for both.
+        """
+        worker = self.stt.worker
+        return self.settings.speculation != "off" and (worker.idle if worker.batch_limit == 1 else worker.has_room)
 
     async def hear_part(self, pcm: bytes, record: TurnRecord, claim: Claim = CONFIRMED) -> Transcript:
         """STT: the words of a part of a long utterance."""

@@ -490,6 +490,26 @@ async def test_an_ended_session_leaves_memory_without_the_garbage_collector() ->
         gc.enable()
 
 
+async def test_so_does_one_in_full_duplex_whose_last_reply_was_interrupted() -> None:
+    flags = ("--barge_in_pause_ms=96", "--barge_in_ms=96", "--barge_in_max_ms=96")
+    gc.collect()
+    gc.disable()
+    try:
+        async with conversations(2, *flags, paced=True, full_duplex=True) as [talk, other]:
+            await talk.say()
+            await talk.until(lambda client: client.of(bytes), "a reply sounds")
+            await talk.say(silence_ms=0)
+            await talk.until_done()
+            assert talk.client.outcomes == ["interrupted"]
+            session = weakref.ref(talk.session)
+            talk.session.end()
+            await eventually(talk.over.is_set, "the session has ended")
+            talk.session = other.session
+            await eventually(lambda: session() is None, "the session is gone from memory")
+    finally:
+        gc.enable()
+
+
 async def test_no_words_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         async with conversation() as talk:

@@ -49,11 +49,14 @@ def decode_query(query: Iterable[tuple[str, str]]) -> StreamOptions:
     Raises:
         BadQuery: an unknown parameter or value.
     """
-    options = StreamOptions()
+    options, seen = StreamOptions(), set[str]()
     allowed = [field.name for field in dataclasses.fields(StreamOptions)]
     for name, value in query:
         if name not in allowed:
             raise BadQuery(f"unknown query parameter {name!r}; there are {', '.join(allowed)}")
+        if name in seen:
+            raise BadQuery(f"{name}: given twice")
+        seen.add(name)
         if value not in SWITCH:
             raise BadQuery(f"{name}: 0 or 1 is expected, not {value!r}")
         options = dataclasses.replace(options, **{name: SWITCH[value]})
@@ -86,7 +89,7 @@ def decode_playback(text: str) -> Playback:
         BadReport: it is none.
     """
     try:
-        return _playback.validate_json(text)
+        return _playback.validate_json(text, strict=True)
     except pydantic.ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
