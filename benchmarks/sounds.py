@@ -20,6 +20,7 @@ UNSPACED = ("zh", "ja", "ko")
 LONGEST_TAIL_MS = 500  # from the last sample of a word to the end of its utterance
 PAUSE_AFTER_MS = 160  # of a backchannel the reply is held
 HOLDS_MS = (700, 1500)
+DECIDED_MS = 200  # at least, from the end of the word to that of the hold
 
 DRY, NEAR = "no room", "near in a room"
 ROOMS = {NEAR: 6.0, "across a room": 1.0}  # how much louder the direct sound is, in dB
@@ -287,7 +288,7 @@ def _backchannels(rng: np.random.Generator) -> Iterator[Scene]:
 
 def _holds(rng: np.random.Generator) -> Iterator[Scene]:
     """A listener's word pauses the reply, which goes on later: so much later its echo comes then."""
-    texts = BACKCHANNELS["en", "en-us"]
+    words = [(text, _say(text, "en-us" + variant)) for variant in VARIANTS for text in BACKCHANNELS["en", "en-us"]]
     for number, hold_ms in itertools.product(range(24), HOLDS_MS):
         reply, path = _reply(number), _path(rng, (DRY, NEAR)[number // 2 % 2])
         onset, length = int(rng.uniform(0.4, 0.6) * len(reply)), hold_ms * PER_MS
@@ -296,5 +297,6 @@ def _holds(rng: np.random.Generator) -> Iterator[Scene]:
         played = np.insert(reply, max(held_at - delay, 0), np.zeros(length))
         echo = _echo(played, (-6, -12)[number % 2], delay / PER_MS, path)
         scene = Scene("", reply, echo, REPLIES[number % len(REPLIES)], onset=onset, hold=(held_at, length))
-        speech = _say(texts[number % len(texts)], "en-us" + VARIANTS[number % 3]) * rng.uniform(0.1, 0.4)
-        yield _with(rng, scene, f"echo after a hold of {hold_ms / 1000:g} s", speech, texts[number % len(texts)])
+        short = [one for one in words if len(one[1]) <= (PAUSE_AFTER_MS + hold_ms - DECIDED_MS) * PER_MS]
+        text, speech = short[number % len(short)]
+        yield _with(rng, scene, f"echo after a hold of {hold_ms / 1000:g} s", speech * rng.uniform(0.1, 0.4), text)

@@ -241,7 +241,7 @@ class Floor:
             logger.exception("session=%s turn=%s failed by a defect", self._session_id, reply.turn_id, exc_info=error)
         if reply.claim.speculative:
             reply.error = error
-            if utterance.reply is reply and not reply.transcribed:  # or it was judged
+            if utterance.reply is reply and not reply.judged:
                 self._ear.wait(self._settings.min_silence_ms)
             logger.debug("session=%s turn=%s speculation failed: %s", self._session_id, reply.turn_id, error)
             return False
@@ -284,6 +284,7 @@ class Floor:
         text, language = (reply.question, reply.language) if reply.transcribed else ("", self._settings.language)
         wait_ms = await detector.wait_ms(reply.pcm, text, language, reply.claim)
         if utterance.reply is reply and utterance.stopped is None:
+            reply.judged = True
             self._ear.wait(wait_ms)
 
     # The turn.
@@ -313,6 +314,7 @@ class Floor:
         stopped = utterance.stopped
         if self.reply is not None and is_backchannel(reply.question, reply.language):
             if stopped is None:
+                utterance.excused_ms = utterance.voiced_ms
                 await self._resume_reply()  # and wait for the endpoint: if the reply is over then, this is an answer
             else:
                 self._metrics.backchannels.inc()
@@ -377,6 +379,7 @@ class Floor:
     async def _talk_over(self, utterance: Utterance, voiced_ms: float) -> None:
         """So much of the utterance that goes on was speech: if a reply plays, it may be meant for it."""
         reply, settings = self.reply, self._settings
+        utterance.voiced_ms, voiced_ms = voiced_ms, voiced_ms - utterance.excused_ms
         if reply is None:
             return
         if voiced_ms >= settings.barge_in_ms and not self._asks_for_words(utterance, voiced_ms):

@@ -122,6 +122,7 @@ class Playout:
     def stop(self) -> None:
         """Send nothing more at all."""
         self._stopped = True
+        self._on_sent = None  # or the frames of a cancelled reply would keep the session in memory
 
     async def play(self, audio: AsyncIterable[bytes]) -> None:
         """Send the audio block by block, the last one filled up with silence.

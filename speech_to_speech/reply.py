@@ -38,6 +38,8 @@ class Reply:
         self.scope = anyio.CancelScope()
         self.error: Exception | None = None
         """Why a speculation came to nothing."""
+        self.judged = False
+        """A turn detector has said how long to wait for its endpoint."""
         self._tell = tell
         self._held: list[Event] = []
         self._admitted = anyio.Event()

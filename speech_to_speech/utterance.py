@@ -21,6 +21,9 @@ class Utterance:
     endpoint: float = 0.0
     taken: bool = False
     """It has become a turn."""
+    voiced_ms: float = 0.0
+    excused_ms: float = 0.0
+    """Of that, what was a backchannel."""
     asked_for_words: bool = False
     """Over a reply, while it still went on."""
 
