@@ -183,7 +183,7 @@ async def test_garbage_before_the_handshake_hurts_nobody(service: Service) -> No
 
 
 async def test_a_killed_transcriber_costs_one_turn() -> None:
-    with Service(profile="embedded") as running:
+    with Service("--speculation=off", profile="embedded") as running:
         async with running.talk() as talk:
             await talk.send(spoken(SENTENCES[0]) + noise(700, level=0.003))
             while json.loads(await talk.websocket.recv())["type"] != "speech_stopped":
