@@ -47,6 +47,11 @@ class Conversation:
         return self.turn is not None or self._sink.sounding
 
     @property
+    def settled(self) -> bool:
+        """No reply is due or sounds, and in full duplex the service knows how much of each was heard."""
+        return not self.busy and (not self.full_duplex or self._playback.told)
+
+    @property
     def in_utterance(self) -> bool:
         return self._speech is not None
 

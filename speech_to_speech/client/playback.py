@@ -95,6 +95,11 @@ class Playback:
         self._at_once = True
         return reply.end_ms - reply.start_ms
 
+    @property
+    def told(self) -> bool:
+        """The last position of every reply was reported."""
+        return not self._replies
+
     def reports(self) -> Iterator[tuple[str, float]]:
         """The turn and the position in its reply of what should be told now.
 

@@ -119,4 +119,4 @@ class FileSource:
         if answered and not conversation.in_utterance:
             return True
         limit_s = OPEN_UTTERANCE_S if conversation.in_utterance else TRAILING_SILENCE_S
-        return not conversation.busy and self._silence_samples >= limit_s * SAMPLE_RATE_HZ
+        return conversation.settled and self._silence_samples >= limit_s * SAMPLE_RATE_HZ
