@@ -1,11 +1,13 @@
 """A session's own reply in its microphone, and people speaking over it; rooms are made, time is the microphone's."""
 
 import functools
+import subprocess
+import sys
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from service import noise, spoken
+from service import noise
 
 from speech_to_speech.audio import Resampler, Samples, to_float, to_pcm
 from speech_to_speech.echo import Cleaned, EchoGuard
@@ -23,7 +25,9 @@ Marks = npt.NDArray[np.bool_]
 
 @functools.cache
 def say(text: str, voice: str = "en-us") -> Samples:
-    return to_float(spoken(text, voice))
+    """Spoken by a process of its own: eSpeak NG's noise goes on from what it spoke before, in whatever test."""
+    program = f"import sys, service; sys.stdout.buffer.write(service.spoken({text!r}, {voice!r}))"
+    return to_float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=30).stdout)
 
 
 @functools.cache
@@ -135,19 +139,16 @@ def test_speech_on_top_of_the_echo_is_heard_soon(reverberant: bool, near_db: flo
     assert np.square(left[spoken_over]).sum() < 0.5 * np.square(echoed[spoken_over]).sum()
 
 
-# The very voice that answers says some sounds all but alike, and not quite the same from run to run: a few windows of
-# it may be taken for the reply.
-@pytest.mark.parametrize(("voice", "may_lose"), [("en-us", 8), ("en-us+f2", 1), ("en-us+m3", 1)])
-def test_without_an_echo_speech_is_left_alone(voice: str, may_lose: int) -> None:
+@pytest.mark.parametrize("voice", ["en-us", "en-us+f2", "en-us+m3"])
+def test_without_an_echo_speech_is_left_alone(voice: str) -> None:
     """Headphones; also with the very voice that answers."""
     alone = np.append(np.zeros(8000, np.float32), say(SPEECH, voice)).astype(np.float32)
     microphone = with_noise(alone)
     cleaned = listen(EchoGuard(), say(REPLY), microphone)
-    speech = np.flatnonzero(loud(alone))
-    assert len(speech) >= 40
-    kept = [to_pcm(microphone)[at * WINDOW_BYTES : (at + 1) * WINDOW_BYTES] for at in speech]
-    lost = sum(cleaned[at].pcm != pcm for at, pcm in zip(speech, kept, strict=True))
-    assert lost <= may_lose
+    speech = loud(alone)
+    assert (speech & echo_only(cleaned)).sum() <= 1
+    kept = [to_pcm(microphone)[at * WINDOW_BYTES : (at + 1) * WINDOW_BYTES] for at in np.flatnonzero(speech)]
+    assert sum(cleaned[at].pcm == pcm for at, pcm in zip(np.flatnonzero(speech), kept, strict=True)) >= len(kept) - 1
 
 
 @pytest.mark.parametrize("later_ms", [60, 180, 350])
