@@ -25,6 +25,8 @@ from speech_to_speech.jobs import Job
 from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_MS
 
 EXAMPLES = 1000
+LETTERS = str.maketrans("0123456789", "abcdefghij")  # of replies: digits would be spoken as words
+DIGITS = str.maketrans("abcdefghij", "0123456789")
 BUFFER_MS = 100.0  # of the client, at most; one block more may be on its way
 TIMEOUT_S = 3
 HANG_MS = 8000.0
@@ -229,7 +231,7 @@ class Models:
         number = len(self.script.asked["llm"]) - 1
         for sentence, length in enumerate(self.setting.sentences):
             for word in range(length):
-                yield f"R{number}s{sentence}w{word}" + (". " if word == length - 1 else " ")
+                yield f"R{number}s{sentence}w{word}".translate(LETTERS) + (". " if word == length - 1 else " ")
 
     def _speak(self, request: Any) -> Iterator[AudioChunk]:
         at = 0
@@ -552,7 +554,7 @@ def a_turn_is_not_overheard(course: Course) -> None:
 
 def an_answer_is_to_its_question(course: Course) -> None:
     for turn in turns_of(course.log):
-        numbers = {int(word[1:].split("s")[0]) for word in turn.words}
+        numbers = {int(word.translate(DIGITS)[1:].split("s")[0]) for word in turn.words}
         assert len(numbers) <= 1, f"{turn} is of several answers"
         for number in numbers:
             asked: Asked = course.models.script.asked["llm"][number]

@@ -165,3 +165,7 @@ def test_replies_do_not_mix() -> None:
     first, second = SpeakableChunks(), SpeakableChunks()
     first.push("Never said")
     assert second.push("Good morning, ") + second.finish() == ["Good morning,"]
+
+
+def test_the_fences_of_a_block_of_code_are_passed_on() -> None:
+    assert pieces_of(["```\n\nx\n\n```\n\nEnd."])[-2:] == ["```", "End."]

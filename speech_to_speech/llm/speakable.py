@@ -15,6 +15,7 @@ SHORTEST_CLAUSE = 8  # characters; CJK ones say more and count three
 CLAUSE_END = re.compile(r"[,;:—–](?=\s)|[，、；：]")
 # sentence-stream splits only before letters, but a sentence may open with a mark, as in "Sí. ¿Por qué?".
 OPENING = re.compile(r"(?<=[.!?…])\s+(?=[¿¡«“\"(‘]+\s?\w)")
+FENCE = "```"  # of a block of code: what comes after it is to be told from what is in it
 WORD = re.compile(r"\w")
 # A delta may be a whole reply: it is looked at word by word, so that how a reply was cut into deltas does not show.
 STEP = re.compile(r"\s*[^\s，、；：。！？…]+[，、；：。！？…]?|\s+|.")
@@ -69,6 +70,6 @@ class SpeakableChunks:
         return [text.strip()]
 
     def _only_words(self, pieces: list[str]) -> list[str]:
-        pieces = [ASTERISKS.sub("", piece).strip() for piece in pieces if WORD.search(piece)]
+        pieces = [ASTERISKS.sub("", piece).strip() for piece in pieces if WORD.search(piece) or FENCE in piece]
         self._spoken = self._spoken or bool(pieces)
         return pieces

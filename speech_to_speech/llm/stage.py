@@ -27,12 +27,13 @@ class LlmStage:
         """
         chunks = SpeakableChunks()
         record = reply.record
-        asked, length = time.monotonic(), 0
+        asked, length, answered = time.monotonic(), 0, False
         with pieces:
             async with self.worker.open(request, reply.claim) as deltas:
                 async for delta in deltas:
                     record.mark("first_token")
                     length += len(delta)
+                    answered = answered or bool(delta.strip())
                     if length > LONGEST_REPLY:
                         raise ReplyTooLong(f"the reply's text was cut at {LONGEST_REPLY} characters")
                     if record.first_text is None and time.monotonic() - asked > self.worker.timeout_s:
@@ -41,7 +42,7 @@ class LlmStage:
                         await self._pass_on(reply, piece, pieces)
             for piece in chunks.finish():
                 await self._pass_on(reply, piece, pieces)
-        if record.first_text is None:
+        if not answered:
             raise StageFailed(self.worker.stage, "returned nothing to say")
 
     async def _pass_on(self, reply: Reply, piece: str, pieces: MemoryObjectSendStream[str]) -> None:

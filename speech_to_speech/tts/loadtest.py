@@ -12,6 +12,7 @@ from speech_to_speech.loadtest import occupy, pitch_in, tone
 class LoadtestTts:
     worker: ClassVar[WorkerKind] = "thread"
     batch_limit: ClassVar[int] = 64
+    as_written: ClassVar[bool] = True  # the pitch is in digits
 
     @dataclass(frozen=True)
     class Options:

@@ -1,35 +1,56 @@
 """Text to speech as a step of a turn: pieces of text in, audio in the wire's rate out."""
 
+from collections.abc import Iterable
+
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from speech_to_speech.audio import Resampler
 from speech_to_speech.errors import StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest, pcm_ms
+from speech_to_speech.normalization.tracked import Speakable
 from speech_to_speech.reply import Reply
 from speech_to_speech.workers import Worker
 
 
 class TtsStage:
-    def __init__(self, worker: Worker[SpeakRequest, AudioChunk]) -> None:
+    """`as_written`: the model normalises text by itself, or needs the digits; it still gets no text without words."""
+
+    def __init__(self, worker: Worker[SpeakRequest, AudioChunk], *, as_written: bool = False) -> None:
         self.worker = worker
+        self.as_written = as_written
+
+    def preload(self, languages: Iterable[str]) -> None:
+        """Load the rules of text normalisation for these languages, or a first reply waits some ten milliseconds."""
+        from speech_to_speech.normalization.normalizer import preload
+
+        preload(languages)
 
     async def speak(
         self, reply: Reply, pieces: MemoryObjectReceiveStream[str], audio: MemoryObjectSendStream[bytes]
     ) -> None:
         """Speak the pieces in order, and close `audio` behind the last sound.
 
-        Of a speculative reply only the first piece: it is enough to begin with.
+        Of a speculative reply only the first piece with something to say: it is enough to begin with. A piece without,
+        such as a block of code, is passed over in silence.
 
         Raises:
             StageError: the model failed, missed its deadline or made no sound of a text.
         """
+        from speech_to_speech.normalization.normalizer import Normalizer
+
         record = reply.record
+        normalizer = Normalizer(reply.language)
         with pieces, audio:
             async for piece in pieces:
+                said = normalizer.speak(piece)
+                if said.text and self.as_written:
+                    said = Speakable.plain(piece)
+                reply.spoken.begin(said)
+                if not said.text:
+                    continue
                 resampler = Resampler()
                 made_ms = 0.0
-                reply.spoken.begin(piece)
-                async with self.worker.open(SpeakRequest(piece, reply.language), reply.claim) as chunks:
+                async with self.worker.open(SpeakRequest(said.text, reply.language), reply.claim) as chunks:
                     async for chunk in chunks:
                         record.mark("first_audio_made")
                         chunk_ms = pcm_ms(len(chunk.pcm), chunk.sample_rate_hz)
