@@ -3,6 +3,7 @@
 from collections import deque
 
 from speech_to_speech.frames import Message
+from speech_to_speech.languages import NAMES
 from speech_to_speech.text import join_text
 
 
@@ -10,15 +11,17 @@ class Chat:
     """The last `size` exchanges (a user's message and its answer), behind a system prompt that always stays."""
 
     def __init__(self, system_prompt: str, size: int) -> None:
-        self._system = (Message("system", system_prompt),) if system_prompt else ()
+        self._system_prompt = system_prompt
         self._exchanges: deque[tuple[str, str]] = deque(maxlen=size)
 
-    def asked(self, question: str) -> tuple[Message, ...]:
+    def asked(self, question: str, language: str | None = None) -> tuple[Message, ...]:
         """The messages for a model that is to answer `question`; the chat itself does not change.
+
+        With a `language` the system prompt says to answer in it.
 
         Roles alternate, as templates want it: a question whose answer was not heard at all is joined to the next.
         """
-        messages: list[Message] = [*self._system]
+        messages = self._system_messages(language)
         open_question = ""
         for earlier, answer in self._exchanges:
             open_question = join_text(open_question, earlier)
@@ -26,6 +29,12 @@ class Chat:
                 messages += [Message("user", open_question), Message("assistant", answer)]
                 open_question = ""
         return (*messages, Message("user", join_text(open_question, question)))
+
+    def _system_messages(self, language: str | None) -> list[Message]:
+        prompt = self._system_prompt
+        if language is not None:
+            prompt = join_text(prompt, f"Answer in {NAMES.get(language, language)}.")
+        return [Message("system", prompt)] if prompt else []
 
     def add(self, question: str, answer: str) -> None:
         """Remember an exchange, and of its answer what was heard; the oldest beyond `size` is forgotten."""

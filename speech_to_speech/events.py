@@ -57,6 +57,15 @@ class SpeechTranscribed:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageFallback:
+    """A warning: `heard` is a language that can't be spoken here, so the answer is in `spoken`."""
+
+    turn_id: str
+    heard: str
+    spoken: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyText:
     """The next piece of the reply, before its audio."""
 
@@ -112,6 +121,7 @@ Event = (
     | SpeechDiscarded
     | SpeechStopped
     | SpeechTranscribed
+    | LanguageFallback
     | ReplyText
     | ReplyPaused
     | ReplyResumed

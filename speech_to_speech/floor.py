@@ -31,6 +31,7 @@ from speech_to_speech.frames import (
     VadEvent,
     VadFailed,
 )
+from speech_to_speech.languages import AnswerLanguage
 from speech_to_speech.metrics import Metrics
 from speech_to_speech.peers import Client, ClientGone, Deaf, Ear
 from speech_to_speech.pipeline import Pipeline
@@ -44,6 +45,7 @@ from speech_to_speech.workers import Claim, Evicted
 
 logger = logging.getLogger(__name__)
 
+PROMPT_LANGUAGE = "en"
 LONGEST_PAUSE_S = 2.0  # of a reply, for words that don't come
 
 
@@ -70,6 +72,7 @@ class Floor:
         self._tasks = tasks
         self._partials = partials
         self._chat = Chat(self._settings.init_chat_prompt, self._settings.chat_size)
+        self._language = AnswerLanguage(self._settings.language, pipeline.speakable_languages)
         self._utterance: Utterance | None = None
         self._undecided: list[Utterance] = []  # complete, said over a reply: their words say, in order, what they are
         self._closer = anyio.CancelScope()  # of `_listen_closer`
@@ -277,11 +280,16 @@ class Floor:
             # Not here, since this task may be cancelled: the utterance may go on.
             self._tasks.start_soon(self._decide, utterance, reply)
             await reply.until_admitted()
-        return ChatRequest(self._chat.asked(reply.question), reply.language)
+        reply.language = self._language.to(reply.language_heard)
+        if reply.question and reply.language != reply.language_heard:
+            await reply.tell(events.LanguageFallback(reply.turn_id, reply.language_heard, reply.language))
+        # A model answers in the language of its prompt, unless told otherwise.
+        answer_in = None if self._settings.language == PROMPT_LANGUAGE else reply.language
+        return ChatRequest(self._chat.asked(reply.question, answer_in), reply.language)
 
     async def _judge_end(self, utterance: Utterance, reply: Reply, detector: TurnStage) -> None:
         """Wait for the endpoint as long as what was said so far calls for."""
-        text, language = (reply.question, reply.language) if reply.transcribed else ("", self._settings.language)
+        text, language = (reply.question, reply.language_heard) if reply.transcribed else ("", self._settings.language)
         wait_ms = await detector.wait_ms(reply.pcm, text, language, reply.claim)
         if utterance.reply is reply and utterance.stopped is None:
             reply.judged = True
@@ -312,7 +320,7 @@ class Floor:
         if utterance.reply is not reply or utterance.taken or self._undecided[:1] not in ([], [utterance]):
             return  # what was said before it is decided first
         stopped = utterance.stopped
-        if self.reply is not None and is_backchannel(reply.question, reply.language):
+        if self.reply is not None and is_backchannel(reply.question, reply.language_heard):
             if stopped is None:
                 utterance.excused_ms = utterance.voiced_ms
                 await self._resume_reply()  # and wait for the endpoint: if the reply is over then, this is an answer
@@ -356,6 +364,7 @@ class Floor:
         """Exactly one DONE for the turn of a reply that is active no more, unless the session ends."""
         record, reply.pcm = reply.record, b""
         if reply.transcribed and reply.question:
+            self._language.used(reply.language or reply.language_heard)
             heard = reply.spoken.heard(record.heard_ms)
             interrupted = record.outcome == "interrupted"
             if heard or interrupted:

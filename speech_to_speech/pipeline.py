@@ -17,6 +17,7 @@ from speech_to_speech.child import ChildModel
 from speech_to_speech.events import SpeechTranscribed
 from speech_to_speech.frames import ChatRequest, Transcript
 from speech_to_speech.jobs import Model
+from speech_to_speech.languages import AUTO, SIX, in_common
 from speech_to_speech.llm.stage import LlmStage
 from speech_to_speech.metrics import Metrics
 from speech_to_speech.record import TurnRecord
@@ -46,7 +47,8 @@ class Pipeline:
         self.turn = make_turn_stage(self.workers.get(TURN), settings)
         self.stt = SttStage(self.workers["stt"])
         self.llm = LlmStage(self.workers["llm"])
-        self.tts = TtsStage(self.workers["tts"])
+        as_written = getattr(find("tts", settings.tts).model_class(), "as_written", False)
+        self.tts = TtsStage(self.workers["tts"], as_written=as_written)
         self.loading = set(settings.stages)
 
     @property
@@ -55,6 +57,12 @@ class Pipeline:
         if self.settings.partial_interval_ms is not None:
             return self.settings.partial_interval_ms
         return float(getattr(find("stt", self.settings.stt).model_class(), "partial_interval_ms", 0.0))
+
+    @property
+    def speakable_languages(self) -> frozenset[str] | None:
+        """Those that an answer can be in; None: any."""
+        backends = (find("llm", self.settings.llm), find("tts", self.settings.tts))
+        return in_common(getattr(backend.model_class(), "languages", None) for backend in backends)
 
     @property
     def affords_speculation(self) -> bool:
@@ -107,7 +115,7 @@ class Pipeline:
             reply.heard.append(part)
             reply.transcribed = True
         reply.record.mark("transcript")
-        await reply.tell(SpeechTranscribed(reply.turn_id, reply.question, reply.language, final=True))
+        await reply.tell(SpeechTranscribed(reply.turn_id, reply.question, reply.language_heard, final=True))
 
     def make_way(self) -> None:
         """A reply has become certain: speculative ones give way to it."""
@@ -122,6 +130,9 @@ class Pipeline:
             self.loading.discard(stage)
             logger.info("%s %s is ready", stage, getattr(self.settings, stage))
 
+        languages = SIX if self.settings.language == AUTO else (self.settings.language,)
+        speakable = self.speakable_languages
+        self.tts.preload(code for code in languages if speakable is None or code in speakable)
         try:
             async with anyio.create_task_group() as loads:
                 for stage in self.settings.stages:

@@ -32,6 +32,8 @@ class Reply:
         self.pcm = pcm
         self.heard = heard
         self.transcribed = False
+        self.language = ""
+        """That of the answer; there when its words are."""
         self.playout = playout
         self.spoken = Spoken()
         self.claim = Claim(speculative=speculative)
@@ -54,8 +56,8 @@ class Reply:
         return " ".join(part.text for part in self.heard if part.text)
 
     @property
-    def language(self) -> str:
-        return self.heard[-1].language
+    def language_heard(self) -> str:
+        return next((part.language for part in reversed(self.heard) if part.text), self.heard[-1].language)
 
     @property
     def usable(self) -> bool:

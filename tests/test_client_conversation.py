@@ -80,6 +80,14 @@ def test_unknown_messages_are_ignored(message: str) -> None:
     assert conversation.state == "listening"
 
 
+def test_a_language_that_can_not_be_spoken_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    conversation = Conversation(Speaker(16_000), Journal(), Console())
+    conversation.received(json.dumps({"type": "speech_stopped", "turn_id": "t1", "audio_ms": 150}))
+    event = {"type": "language_fallback", "turn_id": "t1", "heard": "sv", "spoken": "en"}
+    conversation.received(json.dumps(event))
+    assert capsys.readouterr().err == "the service can't speak sv, so it answers in en\n"
+
+
 def test_pieces_of_a_reply() -> None:
     assert join_text("It is noon.", "Good bye.") == "It is noon. Good bye."
     assert join_text("It is ", "noon") == "It is noon"

@@ -165,6 +165,9 @@ class Conversation:
         elif kind == "speech_transcribed" and event.get("final"):
             turn.heard, turn.partial = printable(event.get("text")), ""
             self._console.line(f"you: {turn.heard}")
+        elif kind == "language_fallback":
+            heard, spoken = printable(event.get("heard")), printable(event.get("spoken"))
+            self._console.note(f"the service can't speak {heard}, so it answers in {spoken}")
         elif kind == "reply_text":
             self._console.line(f"{'       ' if turn.answered else 'reply: '}{printable(event.get('text'))}")
             turn.answered = join_text(turn.answered, str(event.get("text")))[:TEXT_CHARS]

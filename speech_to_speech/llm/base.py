@@ -1,6 +1,6 @@
 """What a language model backend is."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from speech_to_speech.frames import ChatRequest
 from speech_to_speech.jobs import Model
@@ -8,3 +8,6 @@ from speech_to_speech.jobs import Model
 
 class LanguageModel(Model[ChatRequest, str], Protocol):
     """Emits the answer of each job as text deltas, each as soon as it is there."""
+
+    languages: ClassVar[frozenset[str] | None]
+    """The ISO 639 codes of those that it answers in; None, or no such attribute: any."""

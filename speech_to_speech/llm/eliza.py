@@ -14,6 +14,7 @@ from speech_to_speech.jobs import Job, ListJob, WorkerKind
 class Eliza:
     worker: ClassVar[WorkerKind] = "thread"
     batch_limit: ClassVar[int] = 16
+    languages: ClassVar[frozenset[str]] = frozenset({"en"})
 
     @dataclass(frozen=True)
     class Options:

@@ -11,3 +11,6 @@ class SpeechToText(Model[SpeechRequest, Transcript], Protocol):
 
     partial_interval_ms: ClassVar[float]
     """How often it can afford to transcribe an utterance that is still being spoken; 0, or no such attribute: never."""
+
+    languages: ClassVar[frozenset[str] | None]
+    """The ISO 639 codes of those that it understands; None, or no such attribute: any."""

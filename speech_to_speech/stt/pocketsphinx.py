@@ -22,10 +22,11 @@ HIGHEST_GAIN = 20.0
 
 
 class PocketSphinx:
-    """Understands English only, whatever language is asked for."""
+    """Understands English only."""
 
     worker: ClassVar[WorkerKind] = "process"
     batch_limit: ClassVar[int] = 1
+    languages: ClassVar[frozenset[str]] = frozenset({"en"})
     partial_interval_ms: ClassVar[float] = 0.0  # each would hold up all others, and can't be cancelled
 
     @dataclass(frozen=True)

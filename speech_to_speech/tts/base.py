@@ -1,6 +1,6 @@
 """What a text to speech backend is."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from speech_to_speech.frames import AudioChunk, SpeakRequest
 from speech_to_speech.jobs import Model
@@ -8,3 +8,8 @@ from speech_to_speech.jobs import Model
 
 class TextToSpeech(Model[SpeakRequest, AudioChunk], Protocol):
     """Emits the audio of each job in chunks, each as soon as it is made, in the model's own sample rate."""
+
+    languages: ClassVar[frozenset[str] | None]
+    """The ISO 639 codes of those that it speaks; None, or no such attribute: any."""
+    as_written: ClassVar[bool]
+    """It takes text as it is written, since it normalises by itself. No such attribute: it gets words."""
