@@ -29,6 +29,10 @@ class BackendMissing(SettingsError):
     code = "backend_missing"
 
 
+class CheckpointError(SettingsError):
+    """A model's weights can't be had, don't fit or are not what the backend needs; the message names the fix."""
+
+
 # A stage failed: the turn ends, the conversation goes on.
 
 
@@ -61,6 +65,13 @@ class StageBusy(StageError):
     """More requests wait for the model than it can take."""
 
     code = "stage_busy"
+    retryable = True
+
+
+class StageUnavailable(StageError):
+    """The server behind the stage can't be reached, or sends all requests away; it is asked again after a while."""
+
+    code = "stage_unavailable"
     retryable = True
 
 
