@@ -8,11 +8,12 @@ has what was measured).
 import contextlib
 import itertools
 import os
+import selectors
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar, Generic
 
@@ -23,24 +24,58 @@ LOAD_TIMEOUT_S = 600.0  # weights may be large; a load that takes longer is a fa
 CLOSE_TIMEOUT_S = 1.0
 
 
-class ChildModel(Generic[In, Out]):
-    """A model in a child process; made, called and closed on the worker's thread, but for `cancel` and `kill`.
+class Waker:
+    """Waits for a message from a process, or for a wake-up by another thread."""
 
-    `target` is the model's class as `module:Class`, `options` the one argument of its constructor.
+    def __init__(self, connection: "Connection[Any, Any]") -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.setblocking(False)
+        self._theirs.setblocking(False)
+        self._connection = connection
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._ours, selectors.EVENT_READ)
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: there are wake-ups enough
+            self._theirs.send(b"!")
+
+    def wait(self) -> bool:
+        """Wait; True if there is a message."""
+        ready = [key.fileobj for key, _ in self._selector.select()]
+        if self._ours in ready:
+            self._ours.recv(4096)
+        return self._connection in ready
+
+    def close(self) -> None:
+        self._selector.close()
+        self._ours.close()
+        self._theirs.close()
+
+
+class ChildModel(Generic[In, Out]):
+    """A model in a child process; made, called and closed on the worker's thread, but for `cancel`, `wake` and `kill`.
+
+    `target` is the model's class as `module:Class`, `options` the one argument of its constructor, `continuous` what
+    the class says of itself (`jobs.ContinuousModel`).
     """
 
     worker: ClassVar[WorkerKind] = "process"
 
-    def __init__(self, stage: str, target: str, options: object, batch_limit: int) -> None:
+    def __init__(self, stage: str, target: str, options: object, batch_limit: int, *, continuous: bool = False) -> None:
         self.stage = stage
         self.target = target
         self.options = options
         self.batch_limit = batch_limit
+        self.continuous = continuous
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
+        self._waker: Waker | None = None
         self._sending = threading.Lock()
         self._ids = itertools.count()
         self._running: dict[int, Job[In, Out]] = {}
+        self._told: set[int] = set()  # of those, which the process knows to be cancelled
+        self._killed = False
 
     @property
     def alive(self) -> bool:
@@ -64,7 +99,10 @@ class ChildModel(Generic[In, Out]):
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
+        self._killed = False
         self._connection = Connection(ours.detach())
+        if self.continuous:
+            self._waker = Waker(self._connection)
         self._send(("load", self.stage, self.target, self.options))
         if not self._connection.poll(LOAD_TIMEOUT_S):
             self.kill()
@@ -82,47 +120,90 @@ class ChildModel(Generic[In, Out]):
         """Nothing to do: the process warms up before it says that it is ready."""
 
     def run(self, jobs: Sequence[Job[In, Out]]) -> None:
-        self._running = dict(zip(self._ids, jobs, strict=False))
+        self._work(jobs, join=None)
+
+    def run_continuously(self, jobs: Sequence[Job[In, Out]], join: Callable[[], Sequence[Job[In, Out]]]) -> None:
+        self._work(jobs, join)
+
+    def _work(self, jobs: Sequence[Job[In, Out]], join: Callable[[], Sequence[Job[In, Out]]] | None) -> None:
         try:
-            self._send(("run", [(number, job.request) for number, job in self._running.items()]))
-            for number, job in self._running.items():
-                if job.cancelled:  # while the batch was being sent, when `cancel` could not
-                    self._send(("cancel", number))
-            while (message := self._receive()) != ("done",):
-                match message:
-                    case ("output", int() as number, output):
-                        self._running[number].emit(output)
-                    case ("failed", int() as number, Exception() as error):
-                        self._running[number].fail(error)
-                    case _:
-                        raise StageFailed(self.stage, f"its process sent {message[0]!r} in a run")
+            self._send_batch(jobs)
+            while self._running:
+                if join is not None and not self._killed and (further := join()):
+                    self._send_batch(further)
+                elif self._waker is None or self._waker.wait():
+                    self._take_in(self._receive())
         except BaseException:
             self.kill()  # what is left of this batch in the pipe would be taken for the next one's
             self.close()
             raise
         finally:
             self._running = {}
+            self._told.clear()
+
+    def _send_batch(self, jobs: Sequence[Job[In, Out]]) -> None:
+        batch = dict(zip(self._ids, jobs, strict=False))
+        self._send(("run", [(number, job.request) for number, job in batch.items()]))
+        # Now, not before, so that no cancel overtakes its job; and a new one: `cancel` may look through the old one.
+        self._running = {**self._running, **batch}
+        self._told.intersection_update(self._running)
+        while late := [number for number, job in self._running.items() if job.cancelled and number not in self._told]:
+            for number in late:  # cancelled while something was being sent, when `cancel` could not
+                self._told.add(number)
+                self._send(("cancel", number))
+
+    def _take_in(self, message: tuple[Any, ...]) -> None:
+        match message:
+            case ("output", int() as number, output):
+                self._running[number].emit(output)
+            case ("failed", int() as number, Exception() as error):
+                self._running[number].fail(error)
+            case ("ended", [*numbers]):
+                running = dict(self._running)
+                ended = [running.pop(number) for number in numbers]
+                self._running = running
+                if self.continuous:
+                    for job in ended:
+                        job.done()
+            case _:
+                raise StageFailed(self.stage, f"its process sent {message[0]!r} in a run")
 
     def cancel(self, job: Job[In, Out]) -> None:
         """Tell the process to leave `job` out from its next step on. Called on the event loop: never waits."""
-        number = next((number for number, other in list(self._running.items()) if other is job), None)
-        if number is None or not self._sending.acquire(blocking=False):
+        number = next((number for number, other in self._running.items() if other is job), None)
+        if number is None or number in self._told or not self._sending.acquire(blocking=False):
             return
         try:
             if self._connection is not None:
+                self._told.add(number)
                 with contextlib.suppress(OSError):  # a dead process is noticed by the thread that reads from it
                     self._connection.send(("cancel", number))
         finally:
             self._sending.release()
 
+    def wake(self) -> None:
+        """Look for further requests, if a batch is open. Called on the event loop: never waits."""
+        if self._waker is None or not self._sending.acquire(blocking=False):
+            return  # a thread that is sending looks when it has sent
+        try:
+            if self._waker is not None:
+                self._waker.wake()
+        finally:
+            self._sending.release()
+
     def kill(self) -> None:
         """End the process at once; a run in progress raises `WorkerDied`."""
+        self._killed = True  # nobody joins a batch that is about to fail
         process = self._process  # `close` on the worker's thread may take it away meanwhile
         if process is not None:
             process.kill()
 
     def close(self) -> None:
         """End the process and free its connection."""
+        with self._sending:
+            waker, self._waker = self._waker, None
+            if waker is not None:
+                waker.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -4,7 +4,7 @@ This module and `frames`, `errors`, `registry` are all that a worker process imp
 of anything but the standard library.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
 WorkerKind = Literal["thread", "process"]
@@ -34,6 +34,9 @@ class Job(Protocol[In_co, Out_contra]):
     def fail(self, error: Exception) -> None:
         """End this job with an error; the others of the batch go on."""
 
+    def done(self) -> None:
+        """This job is complete, while others go on: only a `ContinuousModel` says so."""
+
 
 class Model(Protocol[In_contra, Out_co]):
     """A model that is loaded once and shared by all conversations.
@@ -56,6 +59,29 @@ class Model(Protocol[In_contra, Out_co]):
         """Do a batch of jobs. A job without a failure is complete when this returns."""
 
 
+class ContinuousModel(Model[In_contra, Out_co], Protocol):
+    """A model whose batch is open: requests join it while others are under way (continuous batching).
+
+    Its worker calls `run_continuously` instead of `run`.
+    """
+
+    continuous: ClassVar[bool]
+    """True."""
+
+    def run_continuously(
+        self,
+        jobs: Sequence[Job[In_contra, Out_co]],
+        join: Callable[[], Sequence[Job[In_contra, Out_co]]],
+        /,
+    ) -> None:
+        """Do these jobs and all that `join` gives between two steps; return when none is left.
+
+        Say `done` or `fail` of each as it ends or is seen to be cancelled: then there is room for another one, and
+        whatever is said of it afterwards has no effect. `join` never waits; it gives no more than `batch_limit` allows
+        at once. If this raises, all that are under way fail with it.
+        """
+
+
 class ListJob(Generic[In, Out]):
     """A job that keeps its outputs in a list: for warm-up."""
 
@@ -70,3 +96,6 @@ class ListJob(Generic[In, Out]):
 
     def fail(self, error: Exception) -> None:
         raise error
+
+    def done(self) -> None:
+        pass

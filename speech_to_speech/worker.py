@@ -1,7 +1,8 @@
 """The child's side of a model in a process of its own: `python -m speech_to_speech.worker FD PARENT`.
 
-The connection's first message names the model; after `ready`, batches come in and outputs go out. The process
-ends when the connection does, and on Linux with its parent, whatever it is doing.
+The connection's first message names the model; after `ready`, batches come in and outputs go out. What comes while a
+batch runs joins it if the model is continuous (`jobs.ContinuousModel`), else it is the next one. The process ends when
+the connection does, and on Linux with its parent, whatever it is doing.
 """
 
 import contextlib
@@ -21,27 +22,29 @@ from speech_to_speech.registry import import_target
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
-Batch = list[tuple[int, Any]]
-
 
 class ChildJob:
     """A job in the child: its outputs go over the connection."""
 
     def __init__(self, child: "Child", number: int, request: Any) -> None:
+        self.number = number
         self.request = request
+        self.cancelled = False
         self._child = child
-        self._number = number
-
-    @property
-    def cancelled(self) -> bool:
-        return self._number in self._child.cancelled
 
     def emit(self, output: object) -> None:
-        if not self.cancelled:
-            self._child.connection.send(("output", self._number, output))
+        if not self.cancelled and self._child.is_under_way(self):
+            self._child.connection.send(("output", self.number, output))
 
     def fail(self, error: Exception) -> None:
-        self._child.connection.send(("failed", self._number, portable(error, self._child.stage)))
+        if self._child.is_under_way(self):
+            self._child.connection.send(("failed", self.number, portable(error, self._child.stage)))
+        if self._child.continuous:
+            self._child.end([self])
+
+    def done(self) -> None:
+        if self._child.continuous:
+            self._child.end([self])
 
 
 class Child:
@@ -50,8 +53,10 @@ class Child:
     def __init__(self, connection: "Connection[Any, Any]") -> None:
         self.connection = connection
         self.stage = ""
-        self.cancelled: set[int] = set()
-        self._batches: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self.continuous = False
+        self._batches: queue.SimpleQueue[list[ChildJob]] = queue.SimpleQueue()
+        self._jobs: dict[int, ChildJob] = {}  # all that came and have not ended; a cancel of any other is too late
+        self._running: list[ChildJob] = []  # of those, what the model was given
 
     def serve(self) -> None:
         match self.connection.recv():
@@ -67,19 +72,40 @@ class Child:
                         error = StageFailed(self.stage, f"can't load: {type(error).__name__}: {error}")
                     self.connection.send(("load failed", portable(error, self.stage)))
                     return
+        self.continuous = bool(getattr(model, "continuous", False))
         self.connection.send(("ready",))
         threading.Thread(target=self._read, daemon=True).start()
         while True:
-            batch = self._batches.get()
-            jobs = [ChildJob(self, number, request) for number, request in batch]
+            self._running = self._batches.get()
             try:
-                model.run(jobs)
+                if self.continuous:
+                    model.run_continuously(self._running, self._join)
+                else:
+                    model.run(self._running)
             except Exception as error:
                 traceback.print_exc()  # to the service's own stderr; the client is told the type only
-                for job in jobs:
+                for job in self._running:
                     job.fail(error)
-            self.cancelled.clear()
-            self.connection.send(("done",))
+            self.end(self._running)
+
+    def _join(self) -> list[ChildJob]:
+        """What has come since for the open batch; the parent sends no more than fit."""
+        joining: list[ChildJob] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                joining += self._batches.get_nowait()
+        self._running = [*self._running, *joining]
+        return joining
+
+    def is_under_way(self, job: ChildJob) -> bool:
+        return job.number in self._jobs
+
+    def end(self, jobs: list[ChildJob]) -> None:
+        """Tell the parent that these are complete, or have failed as it knows."""
+        numbers = [job.number for job in jobs if self._jobs.pop(job.number, None) is not None]
+        self._running = [job for job in self._running if self.is_under_way(job)]
+        if numbers:
+            self.connection.send(("ended", numbers))
 
     def _read(self) -> None:
         """On a thread of its own, so that a cancel is seen between two steps of a running batch."""
@@ -90,9 +116,12 @@ class Child:
                 os._exit(0)
             match message:
                 case ("run", batch):
-                    self._batches.put(batch)
+                    jobs = [ChildJob(self, number, request) for number, request in batch]
+                    self._jobs.update((job.number, job) for job in jobs)
+                    self._batches.put(jobs)
                 case ("cancel", number):
-                    self.cancelled.add(number)
+                    if (cancelled := self._jobs.get(number)) is not None:
+                        cancelled.cancelled = True
 
 
 def portable(error: Exception, stage: str) -> Exception:

@@ -1,8 +1,9 @@
 """A model on its own thread, shared by all conversations.
 
 Requests wait in one line. The thread takes as many as wait, up to the batch limit, confirmed ones before speculative
-ones and otherwise first come first served, runs them in one call and sends the outputs back to the event loop. A model
-in a process of its own goes through the same thread: `child.ChildModel` stands in for it.
+ones and otherwise first come first served, runs them in one call and sends the outputs back to the event loop. The call
+of a `ContinuousModel` is open: requests join it while others are under way, and leave it one by one. A model in a
+process of its own goes through the same thread: `child.ChildModel` stands in for it.
 """
 
 import asyncio
@@ -10,16 +11,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from types import TracebackType
-from typing import Generic, Self
+from collections.abc import Callable
+from typing import Any, Generic, cast
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from speech_to_speech.child import ChildModel
 from speech_to_speech.errors import (
-    SpeechToSpeechError,
     StageBusy,
     StageError,
     StageFailed,
@@ -27,143 +25,15 @@ from speech_to_speech.errors import (
     WorkerDied,
     WorkerHung,
 )
-from speech_to_speech.jobs import In, Model, Out
+from speech_to_speech.jobs import ContinuousModel, In, Model, Out
+from speech_to_speech.worker_job import CONFIRMED, Claim, Evicted, Outputs, WorkerJob
+
+__all__ = ["CONFIRMED", "Claim", "Evicted", "Outputs", "Worker"]
 
 logger = logging.getLogger(__name__)
 
-OUTPUT_LIMIT = 4096  # outputs of one job that may wait for their reader; more fail the job
 IDLE_POLL_S = 1.0  # how often an idle worker looks after its process
 RESTART_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
-
-
-class Evicted(Exception):
-    """A speculative request gave way to a confirmed one."""
-
-
-class Claim:
-    """How the requests of one reply stand in the lines. What is speculative may come to nothing, so it waits behind
-    what is confirmed and gives way to it; its owner confirms it when it is certain."""
-
-    def __init__(self, *, speculative: bool = False) -> None:
-        self.speculative = speculative
-        self.evicted = False
-        """A request gave way: the reply has to be begun anew."""
-
-
-CONFIRMED = Claim()
-
-
-class WorkerJob(Generic[In, Out]):
-    """A request in a worker's line. The model's thread emits; the event loop reads."""
-
-    def __init__(self, worker: "Worker[In, Out]", request: In, claim: Claim) -> None:
-        self.request = request
-        self.claim = claim
-        self.cancelled = False
-        self.started_s: float | None = None
-        self.model_s = 0.0
-        """From the start of the call to the last output: what the model took, without the wait in the line."""
-        self._worker = worker
-        self._ended = False
-        self._error: Exception | None = None
-        self._send: MemoryObjectSendStream[Out]
-        self.outputs: MemoryObjectReceiveStream[Out]
-        self._send, self.outputs = anyio.create_memory_object_stream[Out](OUTPUT_LIMIT)
-
-    # The model's thread.
-
-    def emit(self, output: Out) -> None:
-        self._worker.progressed()
-        if self.started_s is not None:
-            self.model_s = time.monotonic() - self.started_s
-        if not self.cancelled:
-            self._worker.call_on_loop(self._deliver, output)
-
-    def fail(self, error: Exception) -> None:
-        if not isinstance(error, SpeechToSpeechError):
-            logger.error("%s: the model failed a job", self._worker.stage, exc_info=error)
-            error = StageFailed(self._worker.stage, f"the model failed with {type(error).__name__}")
-        self._worker.call_on_loop(self._end, error)
-
-    def done(self) -> None:
-        self._worker.call_on_loop(self._end, None)
-
-    # The event loop.
-
-    def _deliver(self, output: Out) -> None:
-        if self._ended or self.cancelled:
-            return
-        try:
-            self._send.send_nowait(output)
-        except anyio.WouldBlock:
-            self._end(StageFailed(self._worker.stage, f"made more than {OUTPUT_LIMIT} outputs that nobody read"))
-            self.cancelled = True  # the reader gets what there is, then the error
-            self._worker.forget(self)
-
-    def _end(self, error: Exception | None) -> None:
-        if not self._ended:
-            self._ended = True
-            self._error = error
-            self._send.close()
-
-    async def next_output(self) -> Out:
-        """The next output; raises `anyio.EndOfStream` after the last, or the error that ended the job."""
-        try:
-            return await self.outputs.receive()
-        except anyio.EndOfStream:
-            if self._error is not None:
-                raise self._error from None
-            raise
-
-    def evict(self) -> None:
-        """Stop a speculative job: its reader gets `Evicted`."""
-        if not self._ended:
-            self.claim.evicted = True
-            self._end(Evicted())
-            self.cancelled = True
-            self._worker.forget(self)
-
-    def cancel(self) -> None:
-        """Nobody waits for this job any more: it leaves the line, or its model stops at the next step."""
-        if not self.cancelled:
-            self.cancelled = True
-            self._send.close()
-            self._worker.forget(self)
-        self.outputs.close()
-
-
-class Outputs(Generic[In, Out]):
-    """The outputs of one request: an async context manager to iterate over. Leaving it cancels what is left."""
-
-    def __init__(self, job: WorkerJob[In, Out], worker: "Worker[In, Out]", timeout_s: float) -> None:
-        self._job = job
-        self._worker = worker
-        self._timeout_s = timeout_s
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._job.cancel()
-
-    @property
-    def model_s(self) -> float:
-        """Seconds that the model took for the outputs so far."""
-        return self._job.model_s
-
-    def __aiter__(self) -> AsyncIterator[Out]:
-        return self
-
-    async def __anext__(self) -> Out:
-        try:
-            with anyio.fail_after(self._timeout_s):
-                return await self._job.next_output()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-        except TimeoutError:
-            raise self._worker.timed_out(self._job, self._timeout_s) from None
 
 
 class Worker(Generic[In, Out]):
@@ -171,7 +41,8 @@ class Worker(Generic[In, Out]):
 
     `timeout_s` bounds the wait for each output, the time in the line included. `queue_limit` bounds the line: a
     request beyond it is refused with `StageBusy`. With `evicts`, a confirmed request stops a call that works for
-    speculative ones only; that pays where a call has many steps, as with a language model.
+    speculative ones only; that pays where a call has many steps, as with a language model. From an open batch that is
+    full it takes the place of one speculative request, in any case.
     """
 
     def __init__(
@@ -188,6 +59,7 @@ class Worker(Generic[In, Out]):
         self.stage = stage
         self.model = model
         self._child = model if isinstance(model, ChildModel) else None
+        self._continuous = bool(getattr(model, "continuous", False))
         self.batch_limit = batch_limit or model.batch_limit
         self.queue_limit = queue_limit
         self.timeout_s = timeout_s
@@ -198,7 +70,7 @@ class Worker(Generic[In, Out]):
         self._thread = threading.Thread(target=self._main, name=f"{stage}-worker", daemon=True)
         self._wakes = threading.Condition()
         self._line: deque[WorkerJob[In, Out]] = deque()
-        self._running: Sequence[WorkerJob[In, Out]] = ()
+        self._running: list[WorkerJob[In, Out]] = []
         self._progress_s = 0.0
         self._stopping = False
         self._restarts = 0  # in a row, without a batch that went well in between
@@ -224,26 +96,33 @@ class Worker(Generic[In, Out]):
             if self._child is None:
                 raise WorkerHung(self.stage, "the model is stuck in a call; restart the service")
             self._child.kill()
-        job = WorkerJob(self, request, claim)
+        job: WorkerJob[In, Out] = WorkerJob(self, request, claim)
         with self._wakes:
             if len(self._line) >= self.queue_limit:
                 job.cancel()
                 raise StageBusy(self.stage, f"{len(self._line)} requests wait already")
             self._line.append(job)
             self._wakes.notify()
+        if self._child is not None:
+            self._child.wake()
         self.make_way()
         return Outputs(job, self, self.timeout_s)
 
     def make_way(self) -> None:
-        """Stop a call that works for speculative requests only, if a confirmed one waits."""
-        if not self._evicts:
+        """Stop speculative requests that keep a confirmed one waiting: the whole of their call, unless it is open."""
+        if not (self._evicts or self._continuous):
             return
         with self._wakes:
             running = [job for job in self._running if not job.cancelled]
-            wanted = any(not job.claim.speculative for job in self._line)
-        if wanted and all(job.claim.speculative for job in running):
-            for job in running:
-                job.evict()
+            wanted = sum(not job.claim.speculative for job in self._line)
+        speculative = [job for job in running if job.claim.speculative]
+        if self._continuous:
+            room = self.batch_limit - len(running)  # what is cancelled leaves at the next step
+            speculative = speculative[::-1][: max(0, wanted - room)]
+        elif not wanted or len(speculative) < len(running):
+            return
+        for job in speculative:
+            job.evict()
 
     @property
     def idle(self) -> bool:
@@ -252,8 +131,9 @@ class Worker(Generic[In, Out]):
 
     @property
     def has_room(self) -> bool:
-        """The next call could take one request more."""
-        return len(self._line) < self.batch_limit and self.healthy
+        """The next call, or the open one, could take one request more."""
+        taken = len(self._running) if self._continuous else 0
+        return len(self._line) + taken < self.batch_limit and self.healthy
 
     async def call(self, request: In, claim: Claim = CONFIRMED) -> Out:
         """The single output of a request; raises `StageFailed` if there is none."""
@@ -264,7 +144,7 @@ class Worker(Generic[In, Out]):
 
     @property
     def hung(self) -> bool:
-        """The running call has shown no progress for the whole time-out."""
+        """The running call has given no output for the whole time-out, and an open one has ended no job."""
         return self._stuck_for(self.timeout_s)
 
     def _stuck_for(self, duration_s: float) -> bool:
@@ -290,7 +170,7 @@ class Worker(Generic[In, Out]):
             stuck = WorkerHung(self.stage, "the model is stuck in a call")
             for waiting in [*self._running, *self._line]:
                 if waiting is not job:
-                    waiting._end(stuck)
+                    waiting.end(stuck)
         if job.started_s is None and self._restarting_since is not None:
             return WorkerDied(self.stage, "its process ended and is still being restarted")
         if job.started_s is None:
@@ -305,7 +185,8 @@ class Worker(Generic[In, Out]):
                 return
         if job.started_s is not None and self._child is not None:
             self._child.cancel(job)
-        self.make_way()  # the rest of its call may be speculative
+        if not self._continuous:
+            self.make_way()  # the rest of its call may be speculative
 
     async def stop(self) -> None:
         """End the thread and the model's process; a stuck thread is left to end with the service."""
@@ -360,34 +241,66 @@ class Worker(Generic[In, Out]):
                 self._wakes.wait(IDLE_POLL_S)
             if self._child is not None and not self._child.alive:
                 return []  # it ended while idle: the line waits for the next one
-            in_order = sorted(self._line, key=lambda job: job.claim.speculative)  # a stable sort
-            jobs, rest = in_order[: self.batch_limit], in_order[self.batch_limit :]
-            self._line = deque(rest)
+            self._running = self._next(self.batch_limit)
+            return self._running
+
+    def _next(self, room: int) -> list[WorkerJob[In, Out]]:
+        """The requests whose turn it is, off the line."""
+        in_order = sorted(self._line, key=lambda job: job.claim.speculative)  # a stable sort
+        jobs, rest = in_order[:room], in_order[room:]
+        self._line = deque(rest)
+        now = time.monotonic()
+        if not self._running:
+            self._progress_s = now  # otherwise a stuck call would look alive as long as requests come
+        for job in jobs:
+            job.started_s = now
+        return jobs
+
+    def _join(self) -> list[WorkerJob[In, Out]]:
+        """Further requests for the open batch."""
+        if self._child is None:  # a process's side asks for more whatever that does
             self.progressed()
-            for job in jobs:
-                job.started_s = self._progress_s
-            self._running = jobs
-            return jobs
+        if not self._line or self._stopping:
+            return []
+        with self._wakes:
+            jobs = self._next(self.batch_limit - len(self._running))
+            self._running = [*self._running, *jobs]
+        if jobs and self._on_batch is not None:
+            self._on_batch(self.stage, len(self._running))
+        return jobs
+
+    def leave(self, job: WorkerJob[Any, Any], *, well: bool) -> None:
+        """The model has ended a job: in an open batch there is room for another one."""
+        if not self._continuous:
+            return
+        self.progressed()
+        if well:
+            self._restarts = 0
+        with self._wakes:
+            self._running = [other for other in self._running if other is not job]
 
     def _run(self, jobs: list[WorkerJob[In, Out]]) -> None:
         if self._on_batch is not None:
             self._on_batch(self.stage, len(jobs))
         try:
-            self.model.run(jobs)
+            if self._continuous:
+                cast(ContinuousModel[In, Out], self.model).run_continuously(jobs, self._join)
+            else:
+                self.model.run(jobs)
         except StageError as error:
             logger.warning("%s", error)
-            for job in jobs:
+            for job in self._running:
                 job.fail(error)
         except Exception as error:
-            logger.exception("%s: the model raised on %d jobs", self.stage, len(jobs))
-            for job in jobs:
+            logger.exception("%s: the model raised on %d jobs", self.stage, len(self._running))
+            for job in self._running:
                 job.fail(StageFailed(self.stage, f"the model raised {type(error).__name__}"))
         else:
             self._restarts = 0
         finally:
-            for job in jobs:
+            for job in self._running:
                 job.done()
-            self._running = ()
+            self._running = []
 
     def _restart(self, child: ChildModel[In, Out]) -> None:
         self._restarting_since = self._restarting_since or time.monotonic()

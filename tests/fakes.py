@@ -299,3 +299,63 @@ class Steps:
     def _hold_the_lock(self, job: Job[Any, Any], seconds: int) -> None:
         """Sleep without letting any other thread of the process run."""
         ctypes.PyDLL(None).sleep(seconds)
+
+
+class OpenSteps(Steps):
+    """The same with an open batch: one step of each request at a time, and between two rounds of them others join."""
+
+    continuous: ClassVar[bool] = True
+
+    def __init__(self, options: Steps.Options) -> None:
+        super().__init__(options)
+        self._under_way: list[tuple[Job[list[Step], Any], list[Step]]] = []
+        self._leaving = False
+
+    def run(self, jobs: Sequence[Job[list[Step], Any]]) -> None:
+        self.run_continuously(jobs, lambda: [])
+
+    def run_continuously(
+        self, jobs: Sequence[Job[list[Step], Any]], join: Callable[[], Sequence[Job[list[Step], Any]]]
+    ) -> None:
+        self._under_way = [(job, [*job.request]) for job in jobs]
+        self._leaving = False
+        while self._under_way and not self._leaving:
+            self._under_way = [(job, steps) for job, steps in self._under_way if self._goes_on(job, steps)]
+            self._under_way += [(job, [*job.request]) for job in join()]
+            time.sleep(STEP_S)
+
+    def _goes_on(self, job: Job[list[Step], Any], steps: list[Step]) -> bool:
+        """Do one step of this request."""
+        if job.cancelled:
+            if steps and steps[0][0] == "hold":
+                for path in steps[0][1:]:
+                    Path(path).touch()
+        elif steps:
+            verb, *arguments = steps[0]
+            if getattr(self, f"_{verb}")(job, *arguments) is not False:
+                steps.pop(0)
+            return True
+        job.done()
+        return False
+
+    def _until(self, job: Job[Any, Any], path: str) -> bool:
+        """Wait for a file while the others go on."""
+        return os.path.exists(path)
+
+    def _hold(self, job: Job[Any, Any], path: str = "") -> bool:
+        """Wait for the cancel, and then make the file, if one is named."""
+        return False
+
+    def _count(self, job: Job[Any, Any]) -> None:
+        job.emit(len(self._under_way))
+
+    def _done(self, job: Job[Any, Any]) -> None:
+        job.done()
+
+    def _leave_all(self, job: Job[Any, Any]) -> None:
+        """Have the call return without a word on those under way."""
+        self._leaving = True
+
+    def _known(self, job: Any) -> None:
+        """How many jobs the process keeps."""
+        job.emit(len(job._child._jobs))
