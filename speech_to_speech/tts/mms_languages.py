@@ -1,0 +1,80 @@
+"""The languages that both Whisper and Meta's MMS (Massively Multilingual Speech) know.
+
+From MMS's published list of voices (https://dl.fbaipublicfiles.com/mms/tts/all-tts-languages.html, the same as in
+https://dl.fbaipublicfiles.com/mms/misc/language_coverage_mms.html): 1,107 languages, a checkpoint for each, which the
+hub has as `facebook/mms-tts-CODE`. A third of Whisper's languages have no voice in MMS, Mandarin, Japanese and Italian
+among them.
+
+Where the list has more than one script of a language, it is the one that people write most. Uzbek is left out: its only
+checkpoint reads Cyrillic, while Whisper and language models mostly write it in Latin script.
+"""
+
+# ISO 639-1, as in `speech_to_speech.languages`, to MMS's code.
+MMS_CODES = {
+    "am": "amh",
+    "ar": "ara",
+    "as": "asm",
+    "az": "azj-script_latin",
+    "ba": "bak",
+    "bg": "bul",
+    "bn": "ben",
+    "bo": "bod",
+    "ca": "cat",
+    "cy": "cym",
+    "de": "deu",
+    "el": "ell",
+    "en": "eng",
+    "es": "spa",
+    "eu": "eus",
+    "fa": "fas",
+    "fi": "fin",
+    "fo": "fao",
+    "fr": "fra",
+    "gu": "guj",
+    "ha": "hau",
+    "he": "heb",
+    "hi": "hin",
+    "ht": "hat",
+    "hu": "hun",
+    "hy": "hyw",  # Western Armenian: there is no Eastern
+    "id": "ind",
+    "is": "isl",
+    "jv": "jav",
+    "kk": "kaz",
+    "km": "khm",
+    "kn": "kan",
+    "ko": "kor",
+    "la": "lat",
+    "lo": "lao",
+    "lv": "lav",
+    "mg": "mlg",
+    "ml": "mal",
+    "mn": "mon",
+    "mr": "mar",
+    "ms": "zlm",
+    "my": "mya",
+    "nl": "nld",
+    "pa": "pan",
+    "pl": "pol",
+    "pt": "por",
+    "ro": "ron",
+    "ru": "rus",
+    "sn": "sna",
+    "so": "som",
+    "sq": "sqi",
+    "su": "sun",
+    "sv": "swe",
+    "sw": "swh",
+    "ta": "tam",
+    "te": "tel",
+    "tg": "tgk",
+    "th": "tha",
+    "tk": "tuk-script_latin",
+    "tl": "tgl",
+    "tr": "tur",
+    "tt": "tat",
+    "uk": "ukr",
+    "ur": "urd-script_arabic",
+    "vi": "vie",
+    "yo": "yor",
+}
