@@ -5,10 +5,10 @@ import os
 import platform
 import sys
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import barge_in, endpointing, load, overlap, parts, speculation, startup
+from benchmarks import barge_in, endpointing, gpu, load, overlap, parts, speculation, startup, turns
 
 PARTS = {
     "startup": (startup, "process start to health 200"),
@@ -18,8 +18,10 @@ PARTS = {
     "endpointing": (endpointing, "false cut-offs against delay, by the turn detector"),
     "overlap": (overlap, "sounds over a reply: echo, interruptions, coughs, listeners' words"),
     "load": (load, "latency, capacity, CPU and memory under many conversations"),
+    "turns": (turns, "with real models: a turn outside their own calls, and many in one batch"),
+    "gpu": (gpu, "models of real sizes, or tiny ones on the CPU: soft end to first audio, throughput"),
 }
-PACKAGES = ("starlette", "uvicorn", "uvloop", "websockets", "onnxruntime", "numpy")
+PACKAGES = ("starlette", "uvicorn", "uvloop", "websockets", "onnxruntime", "numpy", "torch", "transformers")
 
 
 def machine() -> str:
@@ -27,12 +29,19 @@ def machine() -> str:
     model = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown"
     )
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    packages = ", ".join(found for name in PACKAGES if (found := _installed(name)))
     busy = " ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {model}, Linux {platform.release()}, "
         f"Python {platform.python_version()}, {packages}; load average before: {busy}"
     )
+
+
+def _installed(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:  # of the extras
+        return ""
 
 
 def _lines(path: str) -> list[str]:

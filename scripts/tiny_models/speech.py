@@ -1,0 +1,99 @@
+"""What eSpeak NG says, in many voices; this module runs in processes of its own and imports no torch.
+
+eSpeak NG's output depends a little on what its process spoke before. So each share of the utterances is spoken by a
+fresh process, always in the same order.
+"""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from speech_to_speech.frames import AudioChunk, SpeakRequest
+from speech_to_speech.jobs import ListJob
+from speech_to_speech.tts.espeak import VOICES, ESpeak
+
+from .text import Phrase
+
+SAMPLE_RATE_HZ = 22_050
+Pcm = npt.NDArray[np.int16]
+
+DIALECTS = {
+    "en": ["en-us", "en-us", "en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-us-nyc"],
+    "fr": ["fr", "fr-be", "fr-ch"],
+    "es": ["es", "es-419"],
+}
+# Never heard in training: men, women, a whisperer, robots, two synthesisers (Klatt's and eSpeak's own), a dialect.
+HELD_OUT_VARIANTS = (
+    *("Alicia", "Lee", "Mario", "adam", "antonio", "f3", "grandma", "iven3", "klatt3", "m4", "m8", "robosoft6"),
+    *("steph2", "whisperf"),
+)
+HELD_OUT_DIALECTS = {"en": "en-gb-x-gbcwmd"}
+UNFIT_VARIANTS = ("Demonic",)  # its echo begins with whatever is in memory: other audio each time
+HELD_OUT_RATES = (130, 160, 190, 220)
+SHARE = 400  # utterances to a process
+
+
+@dataclass(frozen=True)
+class Utterance:
+    text: str
+    voice: str
+    rate: int  # words per minute
+    pitch: int  # 0 to 99
+
+
+def training_utterances(phrases: Sequence[Phrase], texts: Sequence[str], seed: int) -> list[Utterance]:
+    """Each text, which is one of its phrase's, in the language's own voice and in every variant of it but the held
+    out ones; rates and pitches are drawn."""
+    rng = np.random.default_rng(seed)
+    variants = ["", "", "", "", *(name for name in variant_names() if name not in HELD_OUT_VARIANTS + UNFIT_VARIANTS)]
+    utterances = []
+    for variant in variants:
+        for phrase, text in zip(phrases, texts, strict=True):
+            dialects = DIALECTS.get(phrase.language, [VOICES[phrase.language]])
+            voice = str(rng.choice(dialects)) + (variant and f"+{variant}")
+            utterances.append(Utterance(text, voice, int(rng.integers(125, 240)), int(rng.integers(25, 80))))
+    return utterances
+
+
+def held_out_utterances(phrases: Sequence[Phrase]) -> list[Utterance]:
+    """Each phrase in each variant that training does not hear, the rates and pitches in turn."""
+    utterances = []
+    for i, variant in enumerate(HELD_OUT_VARIANTS):
+        for j, phrase in enumerate(phrases):
+            own = VOICES[phrase.language]
+            voice = HELD_OUT_DIALECTS.get(phrase.language, own) if i % 2 else own
+            rate = HELD_OUT_RATES[(i + j) % len(HELD_OUT_RATES)]
+            utterances.append(Utterance(phrase.question, f"{voice}+{variant}", rate, 35 + 10 * ((i + 2 * j) % 4)))
+    return utterances
+
+
+def variant_names() -> list[str]:
+    import espeakng_loader
+
+    return sorted(path.name for path in (Path(espeakng_loader.get_data_path()) / "voices" / "!v").iterdir())
+
+
+def speak(utterances: Sequence[Utterance]) -> list[Pcm]:
+    """The speech at 22,050 Hz, in the utterances' order; two processes at a time."""
+    shares = [utterances[i : i + SHARE] for i in range(0, len(utterances), SHARE)]
+    with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=1) as pool:
+        return [pcm for share in pool.map(_speak_share, shares, chunksize=1) for pcm in share]
+
+
+def _speak_share(share: Sequence[Utterance]) -> list[Pcm]:
+    return list(_speak(share))
+
+
+def _speak(share: Sequence[Utterance]) -> Iterator[Pcm]:
+    backend: ESpeak | None = None
+    for utterance in share:
+        options = ESpeak.Options(espeak_voice=utterance.voice, espeak_rate=utterance.rate, espeak_pitch=utterance.pitch)
+        backend = ESpeak(options)
+        backend.load()
+        job = ListJob[SpeakRequest, AudioChunk](SpeakRequest(utterance.text, "en"))
+        backend.run([job])
+        yield np.frombuffer(b"".join(chunk.pcm for chunk in job.outputs), "<i2")
