@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# Where PyTorch comes from; https://download.pytorch.org/whl/cpu has it without CUDA, a tenth of the download.
+TORCH_INDEX ?=
+TORCH := $(shell grep '^torch==' constraints.txt)
 export PROFILE ?= embedded
 export PORT ?= 8000
 
@@ -10,7 +13,7 @@ export PORT ?= 8000
 .PHONY: help install demo serve test check format bench clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 # silero-vad declares torch, which its ONNX model does not need: hence --no-deps.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -21,11 +24,20 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PIP) install -c constraints.txt --no-deps silero-vad
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@$(PIP) install -c constraints.txt -e '.[embedded,microphone,dev]'
+# torch by itself first: the rest takes the build that is there.
+$(VENV)/.installed-torch: $(VENV)/.installed
+	@echo "installing $(TORCH)"
+	@$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-torch
+	@$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@
 
 install: $(VENV)/.installed  ## make .venv and install the service with its embedded models
+
+install-%: $(VENV)/.installed-torch  ## install-cpu, install-l4, install-tiny: what a profile needs, with PyTorch
+	@$(PIP) install -c constraints.txt -e '.[$*]'
 
 demo: install  ## speak a question to the service and hear its answer (demo/*.wav)
 	@$(BIN)/python scripts/demo.py

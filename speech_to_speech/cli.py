@@ -5,10 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from speech_to_speech.errors import SettingsError
+from speech_to_speech.models_command import models
 from speech_to_speech.settings import describe, load_settings
 
 USAGE = """usage: speech-to-speech serve [settings.json | --name value ...]
        speech-to-speech serve --help [--profile NAME ...]
+       speech-to-speech models [--json] [--models MODULES]
        speech-to-speech --version"""
 
 
@@ -22,8 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(importlib.metadata.version("speech-to-speech-service"))
         elif command == "serve":
             return serve(rest)
+        elif command == "models":
+            print(USAGE if {"--help", "-h"}.intersection(rest) else models(rest))
         else:
-            raise SettingsError(f"unknown command {command!r}; there are serve, --help, --version")
+            raise SettingsError(f"unknown command {command!r}; there are serve, models, --help, --version")
     except SettingsError as error:
         print(f"speech-to-speech: {error}", file=sys.stderr)
         return 2

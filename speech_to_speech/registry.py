@@ -20,19 +20,35 @@ STAGES = ("vad", "stt", "llm", "tts")
 TURN = "turn"  # the turn detector, which a service may do without
 NONE = "none"
 
-EMBEDDED = "pip install 'speech-to-speech-service[embedded]'"
 SILERO = "pip install --no-deps silero-vad"
+CPU = ("CPU",)
+CPU_CUDA = ("CPU", "CUDA")
+TORCH = ("CPU", "CUDA", "MPS")
+APACHE = "Apache-2.0"
+
+
+def extra(name: str) -> str:
+    """The command that installs an extra of pyproject.toml."""
+    return f"pip install 'speech-to-speech-service[{name}]'"
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A model that can be chosen by name: its class as `module:Class`, the packages it imports, how to install them."""
+    """A model that can be chosen by name: its class as `module:Class`, the packages it imports, how to install them.
+
+    The rest is for people who choose: the devices it runs on, the licence of its code, that of the weights if they
+    have another, and the checkpoint it loads by default, if its options don't say.
+    """
 
     stage: str
     name: str
     target: str
     needs: tuple[str, ...] = ()
     install: str = ""
+    runs_on: tuple[str, ...] = ()
+    licence: str = ""
+    weights_licence: str = ""
+    checkpoint: str = ""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -53,28 +69,130 @@ class Backend:
 BACKENDS: dict[tuple[str, str], Backend] = {
     (backend.stage, backend.name): backend
     for backend in (
-        Backend("vad", "silero", "speech_to_speech.vad.silero:SileroVad", ("silero_vad",), SILERO),
-        Backend("turn", "rules", "speech_to_speech.turn.rules:Rules"),
-        Backend("turn", "smart_turn", "speech_to_speech.turn.smart_turn:SmartTurn"),
-        Backend("stt", "pocketsphinx", "speech_to_speech.stt.pocketsphinx:PocketSphinx", ("pocketsphinx",), EMBEDDED),
-        Backend("stt", "loadtest", "speech_to_speech.stt.loadtest:LoadtestStt"),
-        Backend("llm", "eliza", "speech_to_speech.llm.eliza:Eliza", ("nltk",), EMBEDDED),
-        Backend("llm", "loadtest", "speech_to_speech.llm.loadtest:LoadtestLlm"),
-        Backend("tts", "espeak", "speech_to_speech.tts.espeak:ESpeak", ("espeakng_loader",), EMBEDDED),
-        Backend("tts", "loadtest", "speech_to_speech.tts.loadtest:LoadtestTts"),
+        Backend("vad", "silero", "speech_to_speech.vad.silero:SileroVad", ("silero_vad",), SILERO, CPU, "MIT"),
+        Backend("turn", "rules", "speech_to_speech.turn.rules:Rules", runs_on=CPU, licence=APACHE),
+        Backend(
+            "turn",
+            "smart_turn",
+            "speech_to_speech.turn.smart_turn:SmartTurn",
+            runs_on=CPU,
+            licence=APACHE,
+            weights_licence="BSD-2-Clause",
+            checkpoint="pipecat-ai/smart-turn-v3",
+        ),
+        Backend(
+            "stt",
+            "whisper",
+            "speech_to_speech.stt.whisper:Whisper",
+            ("torch", "transformers"),
+            extra("transformers"),
+            TORCH,
+            APACHE,
+            "MIT",
+        ),
+        Backend(
+            "stt",
+            "faster-whisper",
+            "speech_to_speech.stt.faster_whisper:FasterWhisper",
+            ("faster_whisper",),
+            extra("faster-whisper"),
+            CPU_CUDA,
+            "MIT",
+        ),
+        Backend(
+            "stt",
+            "pocketsphinx",
+            "speech_to_speech.stt.pocketsphinx:PocketSphinx",
+            ("pocketsphinx",),
+            extra("embedded"),
+            CPU,
+            "BSD-2-Clause",
+        ),
+        Backend("stt", "loadtest", "speech_to_speech.stt.loadtest:LoadtestStt", runs_on=CPU, licence=APACHE),
+        Backend(
+            "llm",
+            "transformers",
+            "speech_to_speech.llm.transformers:TransformersLlm",
+            ("torch", "transformers", "accelerate"),
+            extra("transformers"),
+            TORCH,
+            APACHE,
+        ),
+        Backend(
+            "llm",
+            "open_api",
+            "speech_to_speech.llm.open_api:OpenApi",
+            ("openai",),
+            extra("openai"),
+            ("any server",),
+            APACHE,
+            "the server's",
+        ),
+        Backend("llm", "eliza", "speech_to_speech.llm.eliza:Eliza", ("nltk",), extra("embedded"), CPU, APACHE),
+        Backend("llm", "loadtest", "speech_to_speech.llm.loadtest:LoadtestLlm", runs_on=CPU, licence=APACHE),
+        Backend(
+            "tts",
+            "kokoro",
+            "speech_to_speech.tts.kokoro:Kokoro",
+            ("kokoro",),
+            extra("kokoro"),
+            TORCH,
+            "Apache-2.0 and GPL-3.0",
+            APACHE,
+        ),
+        Backend(
+            "tts",
+            "facebookMMS",
+            "speech_to_speech.tts.mms:FacebookMms",
+            ("torch", "transformers"),
+            extra("mms"),
+            TORCH,
+            APACHE,
+            "CC-BY-NC-4.0",
+            "facebook/mms-tts-eng",
+        ),
+        Backend(
+            "tts",
+            "espeak",
+            "speech_to_speech.tts.espeak:ESpeak",
+            ("espeakng_loader",),
+            extra("embedded"),
+            CPU,
+            "GPL-3.0",
+        ),
+        Backend("tts", "loadtest", "speech_to_speech.tts.loadtest:LoadtestTts", runs_on=CPU, licence=APACHE),
     )
 }
 
 Class = TypeVar("Class", bound=type)
 
 
-def register_model(stage: str, name: str) -> Callable[[Class], Class]:
-    """Make the decorated class a backend of `stage` (vad, turn, stt, llm or tts), to be chosen by `name`."""
+def register_model(
+    stage: str,
+    name: str,
+    *,
+    runs_on: tuple[str, ...] = (),
+    licence: str = "",
+    weights_licence: str = "",
+    checkpoint: str = "",
+) -> Callable[[Class], Class]:
+    """Make the decorated class a backend of `stage` (vad, turn, stt, llm or tts), to be chosen by `name`.
+
+    The rest is for the table of `speech-to-speech models`, and may be left out.
+    """
     if stage not in (*STAGES, TURN):
         raise SettingsError(f"unknown stage {stage!r}; there are {', '.join((*STAGES, TURN))}")
 
     def register(model: Class) -> Class:
-        BACKENDS[stage, name] = Backend(stage, name, f"{model.__module__}:{model.__qualname__}")
+        BACKENDS[stage, name] = Backend(
+            stage,
+            name,
+            f"{model.__module__}:{model.__qualname__}",
+            runs_on=runs_on,
+            licence=licence,
+            weights_licence=weights_licence,
+            checkpoint=checkpoint,
+        )
         return model
 
     return register

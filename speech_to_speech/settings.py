@@ -1,13 +1,14 @@
 """The settings of a service, parsed once, strict and frozen.
 
 Where a value comes from, the first that has it: the command line (or the one `.json` file that replaces it), the
-environment (`S2S_<NAME>`; `PROFILE`, `HOST` and `PORT` also without the prefix), the profile, the default.
+environment (`S2S_<NAME>`; some also without the prefix, see `aliases`), the profile, the default.
 """
 
 import dataclasses
 import difflib
 import json
 import os
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,21 +18,28 @@ from typing import Annotated, Any, Literal
 import annotated_types
 import pydantic
 
+from speech_to_speech.aliases import FLAGS, check_model_name, plain_settings
 from speech_to_speech.errors import SettingsError
 from speech_to_speech.jobs import WorkerKind
-from speech_to_speech.profiles import PROFILES
+from speech_to_speech.languages import AUTO
+from speech_to_speech.profiles import PROFILES, defaults
 from speech_to_speech.registry import NONE, STAGES, TURN, find, import_models, names
 from speech_to_speech.vad.endpointing import EndpointOptions
 
 ENV_PREFIX = "S2S_"
-ENV_PLAIN = ("profile", "host", "port")
 TOKEN_VARIABLE = "S2S_API_TOKEN"  # only here: a flag would show in process lists
 
 Positive = Annotated[float, annotated_types.Gt(0), annotated_types.Le(1e9)]
 NotNegative = Annotated[float, annotated_types.Ge(0), annotated_types.Le(1e9)]
 Count = Annotated[int, annotated_types.Ge(1)]
-Language = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z]{2,3}$")]
+Language = Annotated[str, pydantic.AfterValidator(lambda code: _language(code))]
 Words = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: _words(v) if isinstance(v, str) else v)]
+
+
+def _language(code: str) -> str:
+    if code != AUTO and not re.fullmatch("[a-z]{2,3}", code):
+        raise ValueError(f"an ISO 639 code such as en, or {AUTO}, is expected")
+    return code
 
 
 def _words(text: str) -> list[str]:
@@ -58,7 +66,7 @@ class Settings:
     stt: str = setting("pocketsphinx", "speech to text backend")
     llm: str = setting("eliza", "language model backend")
     tts: str = setting("espeak", "text to speech backend")
-    language: Language = setting("en", "the language spoken, as ISO 639-1 code")
+    language: Language = setting("en", "the language spoken, as ISO 639 code; auto: the one heard")
     chat_size: Count = setting(2, "exchanges that the language model is shown")
     init_chat_prompt: str = setting(
         "You are a helpful voice assistant. Answer in one or two sentences.", "system prompt"
@@ -140,6 +148,7 @@ class Settings:
         )
 
 
+FEW = 12  # languages that a message lists
 NAMES = tuple(f.name for f in dataclasses.fields(Settings) if not f.metadata.get("internal"))
 
 
@@ -150,17 +159,19 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
         SettingsError: one line that names what is wrong and what is allowed.
     """
     environment = os.environ if environment is None else environment
-    given: dict[str, Any] = _from_environment(environment)
+    plain, models = plain_settings(environment)
+    given: dict[str, Any] = plain | _from_environment(environment)
     if len(arguments) == 1 and arguments[0].endswith(".json"):
         given |= _from_json(Path(arguments[0]))
         flags = {}
     else:
         flags = _parse(arguments)
-    given |= flags
+    given = {FLAGS.get(name, name): value for name, value in (given | flags).items()}
     profile = given.get("profile", Settings.profile)
     if not isinstance(profile, str) or profile not in PROFILES:
         raise SettingsError(f"profile: unknown profile {profile!r}; there are {', '.join(PROFILES)}")
-    values = PROFILES[profile] | given
+    language = _validate("language", Language, given.get("language", Settings.language))
+    values = defaults(profile, language) | given
     import_models(_validate("models", Words, values.get("models", ())))
     chosen_names = {stage: str(values.get(stage, getattr(Settings, stage))) for stage in (*STAGES, TURN)}
     if chosen_names[TURN] == NONE:
@@ -169,11 +180,17 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
     allowed: dict[str, None] = dict.fromkeys(NAMES)
     for options_type in option_types.values():
         allowed |= {f.name: None for f in dataclasses.fields(options_type)}
-    for name in values:
+    for name in given:
         if name not in allowed:
             raise SettingsError(_unknown(name, list(allowed)))
+    for stage, model in models.items():
+        option = _model_option(option_types[stage])
+        check_model_name(stage, chosen_names[stage], option, model, getattr(option_types[stage], option or "", ""))
+        if option is not None and option not in given:
+            values[option] = model
     chosen = {name: value for name, value in values.items() if name in NAMES}
     settings: Settings = _construct(Settings, chosen)
+    _check_language(settings)
     options = {
         stage: _construct(
             options_type, {f.name: values[f.name] for f in dataclasses.fields(options_type) if f.name in values}
@@ -211,7 +228,7 @@ def _shown(default: object) -> str:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    given: dict[str, Any] = {name: environment[name.upper()] for name in ENV_PLAIN if environment.get(name.upper())}
+    given: dict[str, Any] = {}
     for variable, value in environment.items():
         if variable.startswith(ENV_PREFIX) and variable != TOKEN_VARIABLE:
             given[variable.removeprefix(ENV_PREFIX).lower()] = value
@@ -250,6 +267,21 @@ def _options_type(stage: str, name: str) -> type:
     return options
 
 
+def _model_option(options_type: Any) -> str | None:
+    """The option that names a backend's model, if it has one."""
+    return next((f.name for f in dataclasses.fields(options_type) if f.name.endswith("model_name")), None)
+
+
+def _check_language(settings: Settings) -> None:
+    """Refuse a fixed language that a chosen backend does not know."""
+    for stage in ("stt", "llm", "tts"):
+        backend = find(stage, getattr(settings, stage))
+        known = getattr(backend.model_class(), "languages", None)
+        if known is not None and settings.language not in (*known, AUTO):
+            some = ", ".join(sorted(known)[:FEW]) + (f" and {len(known) - FEW} more" if len(known) > FEW else "")
+            raise SettingsError(f"language: {stage} {backend.name} knows {some}, but not {settings.language!r}")
+
+
 def _construct(kind: Any, values: Mapping[str, Any]) -> Any:
     """A dataclass from values that may be strings; the types of its fields say what they become."""
     types = typing.get_type_hints(kind, include_extras=True)
@@ -265,8 +297,13 @@ def _validate(name: str, kind: Any, value: Any) -> Any:
         # A true or false of a JSON file is no number.
         return pydantic.TypeAdapter(kind).validate_python(value, strict=isinstance(value, bool))
     except pydantic.ValidationError as error:
-        problems = " or ".join(dict.fromkeys(problem["msg"].lower() for problem in error.errors()))
+        problems = " or ".join(dict.fromkeys(map(_problem, error.errors())))
         raise SettingsError(f"{name}: {problems}, not {value!r}") from None
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    own = error.get("ctx", {}).get("error")  # of a validator of ours
+    return str(own) if own is not None else error["msg"].lower()
 
 
 def _unknown(name: str, allowed: list[str]) -> str:

@@ -27,6 +27,7 @@ from speech_to_speech.jobs import ListJob
 from speech_to_speech.tts.espeak import ESpeak
 
 LIMIT_S = 30.0
+LOAD_LIMIT_S = 90.0  # PyTorch alone is imported for seconds
 POLL_S = 0.01
 HERE = Path(__file__).parent
 
@@ -111,7 +112,7 @@ class Service:
             )
             self.port = int(found[1])
             if self._ready:
-                wait_until(lambda: self._alive() and self.health()[0] == 200, "health 200")
+                wait_until(lambda: self._alive() and self.health()[0] == 200, "health 200", LOAD_LIMIT_S)
             else:
                 wait_until(lambda: self._alive() and self.health()[0], "health")
         except BaseException:

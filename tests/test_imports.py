@@ -13,7 +13,17 @@ import speech_to_speech
 
 PACKAGE = Path(speech_to_speech.__file__).parent
 HEAVY = {"torch", "transformers", "onnxruntime", "pocketsphinx", "nltk", "espeakng_loader", "silero_vad", "sounddevice"}
-HEAVY |= {"huggingface_hub", "onnx"}
+HEAVY |= {
+    "huggingface_hub",
+    "onnx",
+    "openai",
+    "httpx2",
+    "ctranslate2",
+    "faster_whisper",
+    "av",
+    "unicode_rbnf",
+    "kokoro",
+}
 MODULES = sorted(module.name for module in pkgutil.walk_packages([str(PACKAGE)], "speech_to_speech."))
 ENTRY_POINTS = ["webservice_starlette", "s2s_handler", "audio_streaming_client"]
 

@@ -233,7 +233,7 @@ def test_internal_fields_are_no_options() -> None:
         ("max_speech_ms", "nan", "max_speech_ms: "),
         ("chat_size", "0", "chat_size: input should be greater than or equal to 1, not '0'"),
         ("chat_size", "2.5", "chat_size: input should be a valid integer"),
-        ("language", "english", "language: string should match pattern '^[a-z]{2,3}$', not 'english'"),
+        ("language", "english", "language: an ISO 639 code such as en, or auto, is expected, not 'english'"),
         ("log_level", "loud", "log_level: input should be 'debug', 'info', 'warning' or 'error', not 'loud'"),
         ("stt_worker", "fork", "stt_worker: input should be 'thread' or 'process', not 'fork'"),
         ("espeak_rate", "10", "espeak_rate: 80 to 450 is allowed, not 10"),

@@ -1,0 +1,94 @@
+"""Which backends there are, and what is said of one that is not installed."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from speech_to_speech import registry
+from speech_to_speech.errors import BackendMissing, SettingsError
+from speech_to_speech.registry import BACKENDS, SILERO, Backend, extra, find, names, register_model
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+PACKAGES = {"faster_whisper": "faster-whisper", "espeakng_loader": "espeakng-loader"}  # where the names differ
+
+
+def requirements(name: str) -> set[str]:
+    """The packages that an extra brings, those of the extras that it names too."""
+    found = set()
+    for requirement in EXTRAS[name]:
+        if match := re.fullmatch(rf"{PROJECT['name']}\[([\w,-]+)\]", requirement):
+            found |= {package for other in match[1].split(",") for package in requirements(other)}
+        else:
+            found.add(re.split(r"[<>=\[ ;]", requirement)[0])
+    return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=lambda backend: f"{backend.stage} {backend.name}")
+def test_the_command_of_a_backend_installs_what_it_needs(backend: Backend) -> None:
+    if backend.needs and backend.install != SILERO:
+        match = re.fullmatch(r"pip install '([\w-]+)\[([\w-]+)\]'", backend.install)
+        assert match, backend.install
+        assert match[1] == PROJECT["name"]
+        assert {PACKAGES.get(package, package) for package in backend.needs} <= requirements(match[2])
+
+
+@pytest.mark.parametrize("profile", ["embedded", "tiny", "cpu", "l4"])
+def test_a_profile_has_an_extra_that_brings_all_its_backends(profile: str) -> None:
+    from speech_to_speech.profiles import PROFILES
+
+    needed = {
+        PACKAGES.get(package, package)
+        for stage in ("stt", "llm", "tts")
+        for package in find(stage, str(PROFILES[profile][stage])).needs
+    }
+    assert needed <= requirements(profile)
+
+
+def test_the_tests_have_every_backends_packages() -> None:
+    missing = {package for backend in BACKENDS.values() for package in backend.missing}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=lambda backend: f"{backend.stage} {backend.name}")
+def test_a_backend_is_a_class_in_a_module_that_is_there(backend: Backend) -> None:
+    module, _, name = backend.target.partition(":")
+    assert importlib.util.find_spec(module) is not None
+    assert backend.model_class().__name__ == name
+
+
+def test_what_is_missing_is_said_with_the_command() -> None:
+    backend = Backend("tts", "parrot", "fakes:NoisyTts", ("json", "no_such_a", "no_such_b"), extra("parrot"))
+    assert backend.missing == ("no_such_a", "no_such_b")
+    with pytest.raises(BackendMissing) as missing:
+        backend.model_class()
+    assert str(missing.value) == (
+        "tts parrot needs no_such_a, no_such_b: pip install 'speech-to-speech-service[parrot]'"
+    )
+
+
+def test_an_unknown_backend_is_refused_with_those_there_are() -> None:
+    with pytest.raises(SettingsError) as refused:
+        find("stt", "ears")
+    assert str(refused.value) == f"stt: unknown backend 'ears'; there are {', '.join(names('stt'))}"
+
+
+def test_details_of_a_backend_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "BACKENDS", dict(BACKENDS))
+
+    @register_model("stt", "own", runs_on=("CPU",), licence="MIT", weights_licence="CC-BY-4.0", checkpoint="org/own")
+    class Own:
+        pass
+
+    backend = find("stt", "own")
+    assert backend.target == f"{__name__}:{Own.__qualname__}"
+    assert (backend.runs_on, backend.licence, backend.weights_licence) == (("CPU",), "MIT", "CC-BY-4.0")
+    assert backend.checkpoint == "org/own"
+
+
+def test_a_stage_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^unknown stage 'ear'; there are vad, stt, llm, tts, turn$"):
+        register_model("ear", "own")
