@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
@@ -157,6 +158,8 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
+    # Before PyTorch is imported: its helper threads would spin while they wait, and take the cores from other models.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     listener = bind(settings.host, settings.port)
     app = create_app(settings)
     config = uvicorn.Config(

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import importlib.util
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -89,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     if missing := [package for package in NEEDS if importlib.util.find_spec(package) is None]:
         print(f"gpu: not measured, {', '.join(missing)} not installed", file=sys.stderr)
         return 1
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the service: threads that spin take the cores from others
     logging.getLogger("speech_to_speech").setLevel(logging.ERROR)  # not a line for each text cut at its token limit
     bench = _plan(arguments)
     try:

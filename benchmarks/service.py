@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-HEALTH_LIMIT_S = 60.0
+HEALTH_LIMIT_S = 120.0
 STOP_LIMIT_S = 15.0
 
 

@@ -155,7 +155,9 @@ def make_worker(stage: str, settings: Settings, metrics: Metrics) -> Worker[Any,
     batch_limit = (stage != "vad" and getattr(settings, f"{stage}_batch_limit")) or model_class.batch_limit
     kind = getattr(settings, f"{stage}_worker") or model_class.worker
     model: Model[Any, Any] = (
-        ChildModel(stage, backend.target, options, batch_limit) if kind == "process" else model_class(options)
+        ChildModel(stage, backend.target, options, batch_limit, continuous=getattr(model_class, "continuous", False))
+        if kind == "process"
+        else model_class(options)
     )
     return Worker(
         stage,

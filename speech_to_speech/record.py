@@ -22,6 +22,8 @@ class TurnRecord:
     """When each step of a turn happened, in seconds of `time.monotonic`; None for what did not happen.
 
     `reply_ms` of the reply were sent, `heard_ms` of it heard. `speculative`: work for it had begun before the endpoint.
+    The times in seconds are of the models' own calls: `llm_first_s` up to the first text to speak, `tts_first_s` up to
+    its first sound, the others of all that was asked.
     """
 
     session_id: str
@@ -39,6 +41,8 @@ class TurnRecord:
     heard_ms: float = 0.0
     speculative: bool = False
     stt_s: float = 0.0
+    llm_first_s: float = 0.0
+    tts_first_s: float = 0.0
     tts_s: float = 0.0
     tts_audio_ms: float = 0.0
     outcome: Outcome = "spoken"
@@ -62,6 +66,12 @@ class TurnRecord:
     def tts_rtf(self) -> float | None:
         return round(self.tts_s * 1000 / self.tts_audio_ms, 4) if self.tts_audio_ms else None
 
+    @property
+    def models_ms(self) -> float | None:
+        """Of the way to the first sound, what the models' own calls took: without lines, threads and the event loop."""
+        made = self.first_audio_made is not None
+        return round((self.stt_s + self.llm_first_s + self.tts_first_s) * 1000, 1) if made else None
+
     def fields(self) -> dict[str, str | float | None]:
         """The record as `turn_ended` and the log show it."""
         return {
@@ -74,5 +84,6 @@ class TurnRecord:
             "speculative": self.speculative,
             "stt_rtf": self.stt_rtf,
             "tts_rtf": self.tts_rtf,
+            "models_ms": self.models_ms,
             **{f"{step}_ms": self.since_speech_ms(step) for step in STEPS},
         }

@@ -188,6 +188,9 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
         check_model_name(stage, chosen_names[stage], option, model, getattr(option_types[stage], option or "", ""))
         if option is not None and option not in given:
             values[option] = model
+    if language != AUTO:  # what a voice loads ahead
+        ahead = (name for name in allowed if name.endswith("_languages"))
+        values = dict.fromkeys(ahead, language) | values
     chosen = {name: value for name, value in values.items() if name in NAMES}
     settings: Settings = _construct(Settings, chosen)
     _check_language(settings)

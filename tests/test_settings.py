@@ -215,9 +215,9 @@ def test_internal_fields_are_no_options() -> None:
     ("name", "value", "expected"),
     [
         ("profile", "fast", "profile: unknown profile 'fast'; there are embedded, loadtest"),
-        ("stt", "ears", "stt: unknown backend 'ears'; there are loadtest, pocketsphinx"),
-        ("llm", "brain", "llm: unknown backend 'brain'; there are eliza, loadtest"),
-        ("tts", "mouth", "tts: unknown backend 'mouth'; there are espeak, loadtest"),
+        ("stt", "ears", "stt: unknown backend 'ears'; there are faster-whisper, loadtest, pocketsphinx, "),
+        ("llm", "brain", "llm: unknown backend 'brain'; there are eliza, loadtest, open_api, "),
+        ("tts", "mouth", "tts: unknown backend 'mouth'; there are espeak, facebookMMS, kokoro, loadtest"),
         ("nonsense", "1", "unknown option --nonsense; there are --allowed_origins, "),
         ("tresh", "1", "unknown option --tresh (did you mean --thresh?); there are "),
         ("port", "http", "port: input should be a valid integer"),
@@ -325,7 +325,7 @@ def test_options_of_the_users_own_are_checked(own_backend: str) -> None:
 
 
 def test_a_module_registers_only_what_it_names(own_backend: str) -> None:
-    expected = "stt: unknown backend 'other'; there are loadtest, mine, pocketsphinx"
+    expected = "stt: unknown backend 'other'; there are faster-whisper, loadtest, mine, pocketsphinx, "
     assert message_of("--models", own_backend, "--stt", "other").startswith(expected)
     assert "mine" not in message_of("--models", own_backend, "--tts", "other")
 

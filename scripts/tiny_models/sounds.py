@@ -55,7 +55,7 @@ def to_service_rate(speech: npt.NDArray[np.int16], source_hz: int, rng: np.rando
     way = rng.random()
     if way < 0.7:
         out = soxr.resample(samples, source_hz, RATE_HZ)
-    elif way < 0.8:  # linear, with its aliases
+    elif way < 0.85:  # linear, with its aliases
         at = np.arange(int(len(samples) * RATE_HZ / source_hz)) * (source_hz / RATE_HZ)
         out = np.interp(at, np.arange(len(samples)), samples)
     else:
@@ -88,9 +88,9 @@ def utterance(speech: Samples, noises: Noises, rng: np.random.Generator) -> tupl
     loud = np.abs(speech) > 0.02 * np.abs(speech).max()
     level = float(np.sqrt(np.mean(speech[loud] ** 2)))
     if rng.random() < 0.75:
-        snr_db = rng.uniform(3, 32)
+        snr_db = rng.uniform(5, 35)
         heard += noises.cut(len(heard)) * (level * 10 ** (-snr_db / 20))
-    return microphone(heard, float(np.abs(heard).max()), rng.uniform(-40, 3)), before
+    return microphone(heard, float(np.abs(heard).max()), rng.uniform(-36, 1)), before
 
 
 def no_speech(noises: Noises, rng: np.random.Generator) -> Samples:

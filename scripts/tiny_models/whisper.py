@@ -22,7 +22,7 @@ STEPS = 1000
 BATCH = 24
 OTHER_EVERY = 4  # the answers, as other speech, are spoken by one voice in so many
 PARTS_WEIGHT = 1.0
-FIRST_WEIGHT = 0.3  # of the first token, language or no speech, besides its share among the words
+FIRST_WEIGHT = 1.0  # of the first token, language or no speech, besides its share among the words
 SHORT_SHARE = 0.65
 LEARNING_RATE = 5e-3
 

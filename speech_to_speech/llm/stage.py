@@ -38,6 +38,8 @@ class LlmStage:
                         raise ReplyTooLong(f"the reply's text was cut at {LONGEST_REPLY} characters")
                     if record.first_text is None and time.monotonic() - asked > self.worker.timeout_s:
                         raise StageTimeout(self.worker.stage, f"nothing to say within {self.worker.timeout_s:g} s")
+                    if record.first_text is None:
+                        record.llm_first_s = deltas.model_s
                     for piece in chunks.push(delta):
                         await self._pass_on(reply, piece, pieces)
             for piece in chunks.finish():

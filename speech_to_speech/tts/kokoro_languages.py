@@ -49,10 +49,15 @@ LANGUAGES = {
         "j",
         "jf_alpha",
         needs=("fugashi", "jaconv", "mojimoji", "unidic_lite"),
-        install="pip install fugashi jaconv mojimoji unidic-lite",
+        install="pip install 'speech-to-speech-service[kokoro-ja]'",
     ),
     "pt": Language("p", "pf_dora", "pt-br"),
-    "zh": Language("z", "zf_xiaobei", needs=("cn2an", "jieba", "pypinyin"), install="pip install cn2an jieba pypinyin"),
+    "zh": Language(
+        "z",
+        "zf_xiaobei",
+        needs=("cn2an", "jieba", "pypinyin"),
+        install="pip install 'speech-to-speech-service[kokoro]'",
+    ),
 }
 BRITISH = "b"
 

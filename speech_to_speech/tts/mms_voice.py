@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 MAX_CHARACTERS = 1000  # of a text; the pipeline's pieces are far shorter
-UROMAN = "pip install uroman"
+UROMAN = "pip install 'speech-to-speech-service[mms]'"
 
 _building_romaniser = threading.Lock()
 

@@ -52,6 +52,8 @@ class TtsStage:
                 made_ms = 0.0
                 async with self.worker.open(SpeakRequest(said.text, reply.language), reply.claim) as chunks:
                     async for chunk in chunks:
+                        if record.first_audio_made is None:
+                            record.tts_first_s = chunks.model_s
                         record.mark("first_audio_made")
                         chunk_ms = pcm_ms(len(chunk.pcm), chunk.sample_rate_hz)
                         made_ms += chunk_ms
