@@ -69,6 +69,7 @@ class OneByOne(Whisper):
 
 @compiles
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is none")
+@pytest.mark.timeout(400)  # 48 s of one core for g++, and 12 if it was compiled before
 @pytest.mark.usefixtures("compiler")
 def test_a_compiled_model_finds_the_same_tokens() -> None:
     """For real, on a worker's thread: warm-up has compiled all that comes after it."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fakes import FakeError
 from service import children_of, eventually, process_gone, wait_until
-from test_workers import KINDS, Gate, gate, model_of, restarted, working
+from test_workers import KINDS, Gate, gate, model_of, working
 
 from speech_to_speech.child import ChildModel
 from speech_to_speech.errors import StageFailed, StageTimeout, WorkerDied
