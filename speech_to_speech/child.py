@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Generic
 from speech_to_speech.errors import StageFailed, WorkerDied
 from speech_to_speech.jobs import In, Job, Out, WorkerKind
 
-LOAD_TIMEOUT_S = 600.0  # weights may be large; a load that takes longer is a failed one
+LOAD_TIMEOUT_S = 3600.0  # weights may have to come over a slow line; a download that stalls ends by itself
 CLOSE_TIMEOUT_S = 1.0
 
 

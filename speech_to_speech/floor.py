@@ -280,9 +280,10 @@ class Floor:
             # Not here, since this task may be cancelled: the utterance may go on.
             self._tasks.start_soon(self._decide, utterance, reply)
             await reply.until_admitted()
-        reply.language = self._language.to(reply.language_heard)
-        if reply.question and reply.language != reply.language_heard:
-            await reply.tell(events.LanguageFallback(reply.turn_id, reply.language_heard, reply.language))
+        heard = self._language.of(reply.language_heard)
+        reply.language = self._language.to(heard)
+        if reply.question and reply.language != heard:
+            await reply.tell(events.LanguageFallback(reply.turn_id, heard, reply.language))
         # A model answers in the language of its prompt, unless told otherwise.
         answer_in = None if self._settings.language == PROMPT_LANGUAGE else reply.language
         return ChatRequest(self._chat.asked(reply.question, answer_in), reply.language)
@@ -290,6 +291,7 @@ class Floor:
     async def _judge_end(self, utterance: Utterance, reply: Reply, detector: TurnStage) -> None:
         """Wait for the endpoint as long as what was said so far calls for."""
         text, language = (reply.question, reply.language_heard) if reply.transcribed else ("", self._settings.language)
+        language = self._language.of(language)
         wait_ms = await detector.wait_ms(reply.pcm, text, language, reply.claim)
         if utterance.reply is reply and utterance.stopped is None:
             reply.judged = True
@@ -320,7 +322,7 @@ class Floor:
         if utterance.reply is not reply or utterance.taken or self._undecided[:1] not in ([], [utterance]):
             return  # what was said before it is decided first
         stopped = utterance.stopped
-        if self.reply is not None and is_backchannel(reply.question, reply.language_heard):
+        if self.reply is not None and is_backchannel(reply.question, self._language.of(reply.language_heard)):
             if stopped is None:
                 utterance.excused_ms = utterance.voiced_ms
                 await self._resume_reply()  # and wait for the endpoint: if the reply is over then, this is an answer
@@ -364,7 +366,7 @@ class Floor:
         """Exactly one DONE for the turn of a reply that is active no more, unless the session ends."""
         record, reply.pcm = reply.record, b""
         if reply.transcribed and reply.question:
-            self._language.used(reply.language or reply.language_heard)
+            self._language.used(reply.language or self._language.to(reply.language_heard))
             heard = reply.spoken.heard(record.heard_ms)
             interrupted = record.outcome == "interrupted"
             if heard or interrupted:
@@ -415,7 +417,7 @@ class Floor:
             try:
                 record, claim = dataclasses.replace(utterance.record), Claim(speculative=True)
                 so_far = await self._pipeline.hear_part(pcm, record, claim)
-                interrupts = not is_backchannel(so_far.text, so_far.language)
+                interrupts = not is_backchannel(so_far.text, self._language.of(so_far.language))
             except StageError:
                 interrupts = True
         if self._utterance is utterance and interrupts:

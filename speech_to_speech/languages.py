@@ -128,10 +128,14 @@ class AnswerLanguage:
             language = "en" if speakable is None or "en" in speakable else min(speakable)
         self._last = language
 
+    def of(self, heard: str) -> str:
+        """The language of an utterance: if it could not be told (`auto`), the last one."""
+        return self._last if heard == AUTO else heard
+
     def to(self, heard: str) -> str:
-        """The language of the answer to an utterance in `heard`."""
-        can_be_spoken = heard != AUTO and (self._speakable is None or heard in self._speakable)
-        return heard if can_be_spoken else self._last
+        """The language of the answer to it."""
+        heard = self.of(heard)
+        return heard if self._speakable is None or heard in self._speakable else self._last
 
     def used(self, language: str) -> None:
         """A turn was answered in it."""

@@ -23,7 +23,7 @@ from speech_to_speech.metrics import Metrics
 from speech_to_speech.record import TurnRecord
 from speech_to_speech.registry import TURN, find
 from speech_to_speech.reply import Reply
-from speech_to_speech.settings import Settings
+from speech_to_speech.settings import Settings, languages_of
 from speech_to_speech.stt.stage import SttStage
 from speech_to_speech.tts.stage import TtsStage
 from speech_to_speech.turn.stage import TurnStage
@@ -61,8 +61,10 @@ class Pipeline:
     @property
     def speakable_languages(self) -> frozenset[str] | None:
         """Those that an answer can be in; None: any."""
-        backends = (find("llm", self.settings.llm), find("tts", self.settings.tts))
-        return in_common(getattr(backend.model_class(), "languages", None) for backend in backends)
+        return in_common(
+            languages_of(find(stage, getattr(self.settings, stage)).model_class(), self.settings.options[stage])
+            for stage in ("llm", "tts")
+        )
 
     @property
     def affords_speculation(self) -> bool:

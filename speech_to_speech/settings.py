@@ -193,14 +193,15 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
         values = dict.fromkeys(ahead, language) | values
     chosen = {name: value for name, value in values.items() if name in NAMES}
     settings: Settings = _construct(Settings, chosen)
-    _check_language(settings)
     options = {
         stage: _construct(
             options_type, {f.name: values[f.name] for f in dataclasses.fields(options_type) if f.name in values}
         )
         for stage, options_type in option_types.items()
     }
-    return dataclasses.replace(settings, options=options, api_token=_token(environment))
+    settings = dataclasses.replace(settings, options=options, api_token=_token(environment))
+    _check_language(settings)
+    return settings
 
 
 def describe(settings: Settings) -> str:
@@ -275,11 +276,19 @@ def _model_option(options_type: Any) -> str | None:
     return next((f.name for f in dataclasses.fields(options_type) if f.name.endswith("model_name")), None)
 
 
+def languages_of(model_class: Any, options: Any) -> frozenset[str] | None:
+    """The languages that a backend knows with these options; None: any."""
+    if hasattr(model_class, "languages_with"):
+        known: frozenset[str] | None = model_class.languages_with(options)
+        return known
+    return getattr(model_class, "languages", None)
+
+
 def _check_language(settings: Settings) -> None:
     """Refuse a fixed language that a chosen backend does not know."""
     for stage in ("stt", "llm", "tts"):
         backend = find(stage, getattr(settings, stage))
-        known = getattr(backend.model_class(), "languages", None)
+        known = languages_of(backend.model_class(), settings.options[stage])
         if known is not None and settings.language not in (*known, AUTO):
             some = ", ".join(sorted(known)[:FEW]) + (f" and {len(known) - FEW} more" if len(known) > FEW else "")
             raise SettingsError(f"language: {stage} {backend.name} knows {some}, but not {settings.language!r}")

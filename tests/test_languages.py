@@ -125,6 +125,7 @@ async def test_a_model_that_does_not_detect_leaves_the_language_as_it_is(bilingu
         talk.service.script.stt = virtual.transcribe("hello")  # in the language asked for: auto
         await talk.take_turn()
         assert set(voices(talk)) == {"en"}
+        assert talk.client.of(events.LanguageFallback) == []
 
 
 def test_the_first_language_is_one_that_can_be_spoken() -> None:

@@ -60,6 +60,14 @@ def test_hiss_and_hum_have_no_speech_in_them_however_loud(level: float) -> None:
         assert lacks_speech(sound)
 
 
+def test_clicks_and_knocks_have_no_speech_in_them() -> None:
+    clicks, knock = hiss(2, 0.001), hiss(2, 0.001)
+    clicks[::4000] = 0.8
+    knock[8000:8400] += hiss(0.025, 0.5)
+    assert lacks_speech(clicks)
+    assert lacks_speech(knock)
+
+
 @pytest.mark.parametrize(("language", "sentence"), SENTENCES)
 def test_speech_varies_also_without_a_pause_and_in_some_noise(language: str, sentence: str) -> None:
     speech = to_float(spoken(sentence, VOICES[language]))
@@ -90,10 +98,11 @@ def test_a_known_sentence_is_dropped_if_the_model_or_the_energy_says_nobody_spok
     assert believed(sentence, hiss(2, 0.02), no_speech=0.0, sureness=0.0) == ""
 
 
-def test_another_sentence_is_believed_even_in_noise() -> None:
-    assert believed("How far away is the moon?", hiss(2, 0.02), no_speech=0.9, sureness=-0.9) == (
-        "How far away is the moon?"
-    )
+def test_another_sentence_takes_the_model_and_the_energy_to_be_dropped() -> None:
+    text = "How far away is the moon?"
+    assert believed(text, hiss(2, 0.02), no_speech=0.9, sureness=-0.1) == ""
+    assert believed(text, hiss(2, 0.02), no_speech=0.5, sureness=-0.1) == text
+    assert believed(text, to_float(spoken(text)), no_speech=0.9, sureness=-0.1) == text
 
 
 def test_a_text_is_dropped_if_the_model_hears_no_speech_and_is_unsure_of_it() -> None:

@@ -18,7 +18,7 @@ from speech_to_speech.jobs import Job, WorkerKind
 from speech_to_speech.languages import AUTO, NAMES
 from speech_to_speech.stt.whisper_audio import is_silent, windows
 from speech_to_speech.stt.whisper_decoding import Decoder, Speech, Window
-from speech_to_speech.stt.whisper_guards import believed
+from speech_to_speech.stt.whisper_guards import NO_SPEECH, believed
 from speech_to_speech.stt.whisper_setup import require_compiler, working_bytes
 from speech_to_speech.stt.whisper_tokens import Vocabulary, is_english_only
 from speech_to_speech.text import join_text
@@ -65,7 +65,8 @@ class Utterance(Speech):
         asked = self.job.request.language
         if asked != AUTO:
             return asked
-        sure = text and self.language_probability >= SURE_OF_LANGUAGE
+        spoken = min(window.no_speech for window in self.windows) <= NO_SPEECH
+        sure = text and spoken and self.language_probability >= SURE_OF_LANGUAGE
         return self.language if sure and self.language is not None else AUTO
 
 

@@ -12,7 +12,8 @@ from speech_to_speech.frames import SAMPLE_RATE_HZ
 FRAME = SAMPLE_RATE_HZ // 50  # samples of 20 ms
 SILENCE = 0.0015  # of full scale (-56 dB): a quiet room; speech that a VAD has let through is louder
 FAINT = 0.005  # -46 dB: may be speech, but far away
-STEADY_DB = 6.0  # between the loud and the quiet parts; hum and hiss have 1 or 2, speech has 15 and more
+ABOVE_DB = 6.0  # the quiet parts; hum and hiss stay within 1 or 2 of them, speech comes to 15 and more
+SYLLABLE_FRAMES = 4  # 80 ms: a click or a knock is over sooner
 PAUSE_FRAMES = 10  # 200 ms: what is quiet for so long is a gap between words rather than a plosive's closure
 SHORTEST_WINDOW = 0.25  # of the longest: a snippet at the end would have too little in it to be understood
 EARLIEST_CUT = 0.5  # of the longest window
@@ -38,12 +39,14 @@ def is_silent(samples: Samples) -> bool:
 
 
 def lacks_speech(samples: Samples) -> bool:
-    """Its energy says that hardly anybody spoke: it is faint all over, or as loud in its pauses as in between."""
+    """Its energy says that hardly anybody spoke: it is faint all over, or nothing as long as a syllable is louder than
+    the rest."""
     found = levels(samples)
     if found.max(initial=0.0) < FAINT:
         return True
-    quiet, loud = np.percentile(np.maximum(found, SILENCE / 10), [10, 95])
-    return bool(20 * np.log10(loud / quiet) < STEADY_DB)
+    quiet = max(float(np.percentile(found, 10)), SILENCE / 10)
+    edges = np.flatnonzero(np.diff(found > quiet * 10 ** (ABOVE_DB / 20), prepend=False, append=False))
+    return bool((edges[1::2] - edges[::2]).max(initial=0) < SYLLABLE_FRAMES)
 
 
 def windows(samples: Samples, longest: int) -> list[Samples]:

@@ -2,6 +2,7 @@
 
 - Where the model itself holds the sound for no speech and is unsure of its words, there are none. The two thresholds
   are those of the reference (https://github.com/openai/whisper, `transcribe`: no_speech_threshold, logprob_threshold).
+  The same where it is sure of its words, but the energy of the sound says too that nobody spoke.
 - A text that compresses too well repeats itself (the same, compression_ratio_threshold). The reference tries again
   with chance added, which takes up to six times as long and has another outcome each time; here a repeated phrase is
   kept once, as in "delooping" (Barański et al.: Investigation of Whisper ASR Hallucinations Induced by Non-Speech
@@ -74,12 +75,11 @@ def believed(text: str, samples: Samples, no_speech: float, sureness: float) -> 
     `samples` are what it was heard in (float, 16 kHz), `no_speech` is the probability 0..1 that the model gave to
     "no speech", `sureness` the average log-probability of the tokens (0 or less; 0.0 where it is not known).
     """
-    if no_speech > NO_SPEECH and sureness < UNSURE:
+    witnesses = [no_speech > NO_SPEECH, lacks_speech(samples)]
+    if all(witnesses) or (no_speech > NO_SPEECH and sureness < UNSURE):
         return ""
     text = unlooped(text)
-    if is_hallucination(text) and (no_speech > NO_SPEECH or lacks_speech(samples)):
-        return ""
-    return text
+    return "" if any(witnesses) and is_hallucination(text) else text
 
 
 def is_hallucination(text: str) -> bool:
