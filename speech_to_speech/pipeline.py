@@ -161,6 +161,8 @@ def make_worker(stage: str, settings: Settings, metrics: Metrics) -> Worker[Any,
         if kind == "process"
         else model_class(options)
     )
+    if kind == "thread":
+        model.batch_limit = batch_limit  # type: ignore[misc]  # for a model that prepares for so many
     return Worker(
         stage,
         model,

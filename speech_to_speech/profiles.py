@@ -2,6 +2,14 @@
 
 from pathlib import Path
 
+# For the backends that a flag may choose instead of a profile's own, too.
+ON_CPU: dict[str, object] = {
+    "stt_device": "cpu",
+    "faster_whisper_stt_device": "cpu",
+    "lm_device": "cpu",
+    "facebook_mms_device": "cpu",
+    "kokoro_device": "cpu",
+}
 # Models of the real classes, trained on a few phrases (scripts/make_tiny_models.py).
 TINY = Path(__file__).parents[1] / "tiny_models"
 
@@ -19,25 +27,22 @@ PROFILES: dict[str, dict[str, object]] = {
     },
     # The torch path, with models so small that they are part of the repository.
     "tiny": {
+        **ON_CPU,
         "stt": "whisper",
         "stt_model_name": str(TINY / "whisper"),
-        "stt_device": "cpu",
         "llm": "transformers",
         "lm_model_name": str(TINY / "llama"),
-        "lm_device": "cpu",
         "tts": "espeak",
     },
     # A laptop, or a server without a GPU.
     "cpu": {
+        **ON_CPU,
         "stt": "faster-whisper",
         "faster_whisper_stt_model_name": "base",
-        "faster_whisper_stt_device": "cpu",
         "faster_whisper_stt_compute_type": "int8",
         "llm": "transformers",
         "lm_model_name": "HuggingFaceTB/SmolLM2-360M-Instruct",
-        "lm_device": "cpu",
         "tts": "kokoro",
-        "kokoro_device": "cpu",
     },
     # One NVIDIA L4 with 24 GB.
     "l4": {
@@ -50,6 +55,7 @@ PROFILES: dict[str, dict[str, object]] = {
         "tts": "kokoro",
         "kokoro_device": "cuda",
         "chat_size": 10,
+        "partial_interval_ms": 500,
     },
 }
 # What is different if people speak another language than English, or any.

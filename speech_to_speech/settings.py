@@ -160,13 +160,13 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
     """
     environment = os.environ if environment is None else environment
     plain, models = plain_settings(environment)
-    given: dict[str, Any] = plain | _from_environment(environment)
+    given: dict[str, Any] = plain | _own_names(_from_environment(environment))
     if len(arguments) == 1 and arguments[0].endswith(".json"):
-        given |= _from_json(Path(arguments[0]))
+        given |= _own_names(_from_json(Path(arguments[0])))
         flags = {}
     else:
         flags = _parse(arguments)
-    given = {FLAGS.get(name, name): value for name, value in (given | flags).items()}
+    given |= _own_names(flags)
     profile = given.get("profile", Settings.profile)
     if not isinstance(profile, str) or profile not in PROFILES:
         raise SettingsError(f"profile: unknown profile {profile!r}; there are {', '.join(PROFILES)}")
@@ -239,6 +239,10 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return given
 
 
+def _own_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {FLAGS.get(name, name): value for name, value in values.items()}
+
+
 def _from_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text())
@@ -251,13 +255,13 @@ def _from_json(path: Path) -> dict[str, Any]:
 
 def _parse(arguments: Sequence[str]) -> dict[str, str]:
     """`--name value` and `--name=value`, as strings; which names there are is known only when the backends are."""
-    values = {}
+    values: dict[str, str] = {}
     waiting = list(arguments)
     while waiting:
         argument = waiting.pop(0)
         name, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--"):
-            raise SettingsError(f"unexpected argument {argument!r}; settings are given as --name value")
+        if not argument.startswith("--"):  # not shown: it may be a key
+            raise SettingsError(f"unexpected argument after {len(values)} settings; they are given as --name value")
         if not equals:
             if not waiting:
                 raise SettingsError(f"--{name} needs a value")
@@ -310,7 +314,8 @@ def _validate(name: str, kind: Any, value: Any) -> Any:
         return pydantic.TypeAdapter(kind).validate_python(value, strict=isinstance(value, bool))
     except pydantic.ValidationError as error:
         problems = " or ".join(dict.fromkeys(map(_problem, error.errors())))
-        raise SettingsError(f"{name}: {problems}, not {value!r}") from None
+        shown = "" if "Secret" in str(kind) else f", not {value!r}"
+        raise SettingsError(f"{name}: {problems}{shown}") from None
 
 
 def _problem(error: Mapping[str, Any]) -> str:

@@ -224,8 +224,8 @@ class Worker(Generic[In, Out]):
                 self._restart(self._child)
             elif jobs := self._take():
                 self._run(jobs)
-        if self._child is not None:
-            self._child.close()
+        if (close := getattr(self.model, "close", None)) is not None:
+            close()
 
     def _set_ready(self, error: BaseException | None) -> None:
         if self._ready.done():

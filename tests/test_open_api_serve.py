@@ -95,7 +95,6 @@ async def working(url: str, **options: Any) -> AsyncIterator[Worker[ChatRequest,
     finally:
         with anyio.CancelScope(shield=True):
             await worker.stop()
-            await anyio.to_thread.run_sync(model.close)
 
 
 async def answer(

@@ -2,8 +2,10 @@
 
 import contextlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from whispers import (
     ALL,
     PHRASES,
     RATES,
+    TINY,
     CancelledJob,
     FailableJob,
     copied,
@@ -30,6 +33,7 @@ from speech_to_speech.languages import AUTO, NAMES, SIX
 from speech_to_speech.stt.whisper import Whisper
 from speech_to_speech.stt.whisper_decoding import Decoder, Window
 from speech_to_speech.tts.espeak import VOICES
+from speech_to_speech.workers import Worker
 
 watching_steps = contextlib.contextmanager(steps_of)
 
@@ -183,6 +187,24 @@ def test_silence_has_no_words_and_costs_no_call(whisper: Whisper, language: str)
     assert steps == []
 
 
+def hiss() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.02, 40_000)
+
+
+def hum() -> np.ndarray:
+    return 0.1 * np.sin(2 * np.pi * 120 * np.arange(40_000) / 16_000)
+
+
+def knock() -> np.ndarray:
+    return np.where(np.arange(40_000) // 400 == 40, 25 * hiss(), 0.05 * hiss())
+
+
+@pytest.mark.parametrize("sound", [hiss, hum, knock])
+def test_a_sound_that_is_no_speech_has_no_words(whisper: Whisper, sound: Callable[[], np.ndarray]) -> None:
+    pcm = to_pcm(sound().astype(np.float32))
+    assert heard(whisper, [(pcm, "en"), (pcm, AUTO)]) == [Transcript("", "en"), Transcript("", AUTO)]
+
+
 def test_silence_in_a_batch_leaves_the_others_alone(whisper: Whisper) -> None:
     requests = [(bytes(3200), AUTO), (said(*ALL[9][::-1]), AUTO), (b"", "fr")]
     assert heard(whisper, requests) == [Transcript("", AUTO), Transcript(ALL[9][1], "es"), Transcript("", "fr")]
@@ -315,3 +337,26 @@ def test_a_model_whose_numbers_overflow_says_so() -> None:
     assert isinstance(broken.error, StageFailed)
     assert "bfloat16" in str(broken.error)
     assert broken.outputs == []
+
+
+# On a worker.
+
+
+@pytest.mark.anyio
+async def test_what_waits_goes_into_one_call_on_the_workers_thread() -> None:
+    batches: list[int] = []
+    whisper = Whisper(Whisper.Options(stt_model_name=str(TINY), stt_device="cpu"))
+    worker = Worker("stt", whisper, timeout_s=60.0, on_batch=lambda stage, size: batches.append(size))
+    await worker.start()
+    found: dict[str, Transcript] = {}
+
+    async def ask(language: str, phrase: str) -> None:
+        found[phrase] = await worker.call(SpeechRequest(said(phrase, language), AUTO))
+
+    async with anyio.create_task_group() as conversations:
+        for language, phrase in ALL:
+            conversations.start_soon(ask, language, phrase)
+    assert found == {phrase: Transcript(phrase, language) for language, phrase in ALL}
+    assert sum(batches) == len(ALL)
+    assert max(batches) == Whisper.batch_limit
+    await worker.stop()

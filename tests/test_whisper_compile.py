@@ -100,6 +100,7 @@ def test_a_missing_compiler_is_said_before_anything_is_loaded(
 
 
 @compiles
+@pytest.mark.timeout(400)  # on a busy machine
 @pytest.mark.usefixtures("compiler")
 def test_a_compiler_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

@@ -96,14 +96,15 @@ def _text_of(completion: dict[str, Any], part: str) -> str:
         choices = completion["choices"]
         if not choices:
             return ""  # a chunk of usage figures
-        content = choices[0][part]
+        content = choices[0][part] or {}
         text = content.get("content") or content.get("refusal") or ""
     except (KeyError, TypeError, AttributeError, IndexError):
         raise BadAnswer("the server's answer is no chat completion") from None
     if not isinstance(text, str):
         raise BadAnswer("the server's answer is not text")
-    return text
+    # Half of a surrogate pair is no character, and could not be sent on.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _is_last(chunk: dict[str, Any]) -> bool:
-    return any(choice.get("finish_reason") for choice in chunk["choices"])
+    return bool(chunk["choices"]) and bool(chunk["choices"][0].get("finish_reason"))

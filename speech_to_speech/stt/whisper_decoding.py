@@ -199,7 +199,7 @@ class Decoder:
         ids = torch.cat([self._start(batch.rows), prompts], dim=1)
         config = GenerationConfig(
             num_beams=self._num_beams,
-            max_new_tokens=max_new_tokens,
+            max_length=ids.shape[1] + max_new_tokens,
             do_sample=False,
             eos_token_id=self._vocabulary.end,
             pad_token_id=self._vocabulary.end,

@@ -4,6 +4,7 @@ A sentence is made at once, since the model's layers look at all of it; its soun
 library says when each word begins.
 """
 
+import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -100,7 +101,6 @@ class Kokoro:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._speakers: dict[str, Speaker] = {}
-        self._missing: dict[str, str] = {}
 
     def load(self) -> None:
         options = self._options
@@ -128,6 +128,16 @@ class Kokoro:
                 phonemes = phonemiser(language, code, options.kokoro_english_tagger)
             self._speakers[language] = Speaker(phonemes, speaks, voice)
 
+    @classmethod
+    def languages_with(cls, options: Options) -> frozenset[str]:
+        """Those that were asked for, or whose packages are installed."""
+        installed = set()
+        for language in options.wanted or LANGUAGES:
+            with contextlib.suppress(BackendMissing):
+                check(language, options.kokoro_english_tagger)
+                installed.add(language)
+        return frozenset(options.wanted or installed)
+
     def _available(self) -> list[str]:
         """The languages to load.
 
@@ -142,9 +152,10 @@ class Kokoro:
                 if self._options.wanted:
                     raise
                 logger.warning("%s", error)
-                self._missing[language] = str(error)
             else:
                 available.append(language)
+        if not available:
+            check("en", self._options.kokoro_english_tagger)
         return available
 
     def warm_up(self) -> None:
@@ -163,7 +174,7 @@ class Kokoro:
     def _speak(self, job: Job[SpeakRequest, AudioChunk]) -> None:
         language = job.request.language
         if language not in self._speakers:
-            raise StageFailed("tts", self._missing.get(language, f"Kokoro does not speak {language!r} here"))
+            raise StageFailed("tts", f"Kokoro does not speak {language!r} here")
         speaker = self._speakers[language]
         written = 0  # characters of the text whose words were placed
         made_ms = 0.0

@@ -16,7 +16,10 @@ from typing import Any
 
 from speech_to_speech.errors import BackendMissing
 
-TAGGER = "https://huggingface.co/spacy/en_core_web_sm/resolve/main/en_core_web_sm-any-py3-none-any.whl"
+TAGGER = (
+    "https://github.com/explosion/spacy-models/releases/download/"
+    "en_core_web_sm-3.8.0/en_core_web_sm-3.8.0-py3-none-any.whl"
+)
 
 Phonemes = str | list[Any]
 """Phonemes, or misaki's tokens (`MToken`), which know the words that they belong to."""
