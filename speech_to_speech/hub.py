@@ -37,6 +37,20 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 Result = TypeVar("Result")
 
 
+def folder_named(name: str, *, flag: str) -> Path:
+    """The folder that `name` would be, whether there is one or not.
+
+    Raises:
+        CheckpointError: there can't be one of that name.
+    """
+    try:
+        folder = Path(name).expanduser()
+        folder.exists()  # too long a name is an error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{flag}: no model can be named {name[:80]!r} ({error}); check --{flag}") from None
+    return folder
+
+
 def fetch(name: str, *, flag: str) -> Path:
     """The folder with a model's files: `name` itself if that is one, else from the cache or the hub.
 
@@ -49,7 +63,7 @@ def fetch(name: str, *, flag: str) -> Path:
     Raises:
         CheckpointError: there is no such model, or it can't be had; the message names the fix.
     """
-    folder = Path(name).expanduser()
+    folder = folder_named(name, flag=flag)
     if name and folder.is_dir():
         if not (folder / "config.json").is_file() and not weight_files(folder):
             raise CheckpointError(f"{flag}: the folder {name} has neither a config.json nor weights; check --{flag}")

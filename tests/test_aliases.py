@@ -1,9 +1,13 @@
 """Names that users of other services know."""
 
+from typing import Any
+
 import pytest
-from test_settings import load, message_of
+from test_settings import json_file, load, message_of
 
 from speech_to_speech.profiles import PROFILES
+
+__all__ = ["json_file"]  # a fixture
 
 
 def test_the_environment_of_an_endpoint() -> None:
@@ -33,6 +37,26 @@ def test_what_is_said_closer_to_the_service_counts_more() -> None:
     assert load(PROFILE="l4", LM_MODEL_NAME="a/b", S2S_LM_MODEL_NAME="c/d").options["llm"].lm_model_name == "c/d"
     assert load("--lm_model_name", "e/f", PROFILE="l4", LM_MODEL_NAME="a/b").options["llm"].lm_model_name == "e/f"
     assert load("--tts", "espeak", PROFILE="l4", TTS_MODEL="loadtest").tts == "espeak"
+
+
+def test_a_flag_counts_more_than_another_name_of_it_in_the_environment() -> None:
+    settings = load("--language", "en", "--profile", "loadtest", S2S_LANGUAGE="es", S2S_TTS_LANGUAGE="fr")
+    assert settings.language == "en"
+
+
+def test_a_key_is_not_shown_when_it_is_wrong(json_file: Any) -> None:
+    path = json_file({"profile": "loadtest", "llm": "open_api", "open_api_api_key": ["sk-secret"]})
+    assert "secret" not in message_of(path)
+    assert "secret" not in message_of("--llm", "open_api", "--open_api_api_key=", "sk-secret")
+
+
+@pytest.mark.parametrize("flag", ["--stt=whisper", "--tts=facebookMMS", "--stt=faster-whisper"])
+@pytest.mark.parametrize("profile", ["tiny", "cpu"])
+def test_a_profile_for_a_cpu_has_whatever_is_chosen_on_it(profile: str, flag: str) -> None:
+    settings = load("--profile", profile, flag)
+    chosen = [vars(options) for options in settings.options.values()]
+    devices = {value for options in chosen for name, value in options.items() if name.endswith("_device")}
+    assert devices == {"cpu"}
 
 
 @pytest.mark.parametrize(

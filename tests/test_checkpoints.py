@@ -368,3 +368,9 @@ def test_a_folder_that_lacks_a_part_is_refused(llama: Path) -> None:
 def test_a_file_is_no_model(llama: Path) -> None:
     with pytest.raises(CheckpointError, match=r"model.safetensors is a file; name the folder of a model$"):
         fetch(str(llama / "model.safetensors"), flag=FLAG)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "x" * 5000])
+def test_what_no_model_can_be_named(name: str) -> None:
+    with pytest.raises(CheckpointError, match=r"^stt_model_name: no model can be named .*; check --stt_model_name$"):
+        fetch(name, flag="stt_model_name")

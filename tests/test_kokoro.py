@@ -284,7 +284,7 @@ def test_nothing_asks_the_network(
     speak(model, chinese, japanese)
     assert chinese.outputs
     assert isinstance(japanese.error, StageFailed)
-    assert str(japanese.error) == "tts: tts kokoro needs nowhere for 'ja': pip install x"
+    assert str(japanese.error) == "tts: Kokoro does not speak 'ja' here"
     with pytest.raises(BackendMissing, match=r"^tts kokoro needs nowhere for 'ja': pip install x$"):
         kokoro(checkpoint, tagger, "en,ja")
 

@@ -67,6 +67,7 @@ class Engine:
         import torch
         from transformers import ContinuousBatchingConfig
 
+        logging.getLogger("ContinuousBatchingLogger").setLevel(logging.WARNING)  # it says much, in a format of its own
         try:
             with torch.inference_mode():
                 self._create(ContinuousBatchingConfig)

@@ -88,7 +88,9 @@ def key_of(options: OpenApiOptions, environment: Mapping[str, str]) -> str | Non
     elif options.open_api_api_key is not None:
         source = "open_api_api_key"
         key = options.open_api_api_key.get_secret_value()
-        logger.warning("%s: on a command line the key shows in process lists; use %s", source, KEY_VARIABLE)
+        logger.warning(
+            "%s: if it was given on the command line, the key shows in process lists; use %s", source, KEY_VARIABLE
+        )
     else:
         source = KEY_VARIABLE
         key = environment.get(KEY_VARIABLE, "")

@@ -44,6 +44,7 @@ class Answer:
         if said and not self.job.cancelled:
             self.job.emit(said)
         if self.generation.error is not None:
+            logger.error("llm: the engine failed request %s: %s", self.generation.name, self.generation.error)
             self.job.fail(StageFailed("llm", "the model failed"))
         elif self.generation.ended:
             self.job.done()

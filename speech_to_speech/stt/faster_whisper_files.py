@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from speech_to_speech.errors import CheckpointError
+from speech_to_speech.hub import folder_named
 from speech_to_speech.hub_errors import one_line
 from speech_to_speech.memory import free_ram_bytes, read_json, shown_bytes
 
@@ -44,7 +45,7 @@ def repository_of(name: str) -> str:
     """
     if name in SIZES:
         return SIZES[name]
-    if "/" not in name and not Path(name).expanduser().exists():
+    if "/" not in name and not folder_named(name, flag=MODEL_FLAG).exists():
         raise CheckpointError(f"{MODEL_FLAG}: no size {name!r}, nor a folder; there are {', '.join(SIZES)}")
     return name
 
