@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 from speech_to_speech.errors import SettingsError
+from speech_to_speech.llm import attention
 from speech_to_speech.llm.kv_cache import CacheSize
 from speech_to_speech.llm.sampling import Sampling, add_min_new_tokens
 
@@ -78,6 +79,9 @@ class Engine:
             ) from error
 
     def _create(self, config_class: Any) -> None:
+        by_request = self._model.config._attn_implementation in ("sdpa", attention.NAME)
+        if by_request:
+            self._model.set_attn_implementation("sdpa")  # the manager knows no other by name
         self._manager = self._model.init_continuous_batching(
             generation_config=self._sampling.config,
             continuous_batching_config=config_class(
@@ -95,6 +99,9 @@ class Engine:
         processor = self._manager._create_batch_processor()
         self._take_step = (processor.prepare_next_batch, processor._generation_step, processor.update_batch)
         self._manager.batch_processor = self._processor = processor
+        if by_request:
+            attention.register()
+            self._model.set_attn_implementation(attention.NAME)
 
     def warm_up(self) -> None:
         """Capture CUDA graphs, where the attention allows them."""
@@ -156,7 +163,9 @@ class Engine:
             self._cancels = False
             prepare, generate, update = self._take_step
             if prepare():
-                self.tokens_computed += self._processor.inputs_and_outputs.total_seqlen_q
+                batch = self._processor.inputs_and_outputs
+                self.tokens_computed += batch.total_seqlen_q
+                self._processor.cache.spans = attention.spans_of(self._processor.cache, batch.requests_in_batch)
                 generate(self._model)
                 update()
             elif not self._processor.scheduler.active_requests:
