@@ -22,7 +22,7 @@ from speech_to_speech.frames import (
 from speech_to_speech.jobs import In, Out
 from speech_to_speech.llm.eliza import Eliza
 from speech_to_speech.stt.pocketsphinx import PocketSphinx
-from speech_to_speech.tts.espeak import BUFFER_MS, VOICES, ESpeak
+from speech_to_speech.tts.espeak import BUFFER_MS, ESpeak
 
 SENTENCES = {
     "en": "Good morning, how are you?",
@@ -31,6 +31,7 @@ SENTENCES = {
     "zh": "早上好，你好吗？",
     "ja": "おはようございます、お元気ですか？",
     "ko": "좋은 아침입니다, 잘 지내세요?",
+    "no": "God morgen, hvordan har du det?",  # whose voice has another name
 }
 HELP, HAPPY = "I need some help with my computer.", "I am happy to see you."
 LONG_TEXT = "This is one of very many sentences. " * 400
@@ -100,8 +101,8 @@ def at_16_khz(chunks: Sequence[AudioChunk]) -> bytes:
 # eSpeak NG.
 
 
-@pytest.mark.parametrize("language", VOICES)
-def test_espeak_speaks_the_six_languages(espeak: ESpeak, language: str) -> None:
+@pytest.mark.parametrize("language", SENTENCES)
+def test_espeak_speaks_each_language(espeak: ESpeak, language: str) -> None:
     chunks = say(espeak, SENTENCES[language], language)
     (rate_hz,) = {chunk.sample_rate_hz for chunk in chunks}
     assert rate_hz == 22_050
@@ -110,7 +111,7 @@ def test_espeak_speaks_the_six_languages(espeak: ESpeak, language: str) -> None:
 
 
 def test_espeak_speaks_each_language_in_its_own_way(espeak: ESpeak) -> None:
-    assert len({sound(say(espeak, "Paris, 1234", language)) for language in VOICES}) == len(VOICES)
+    assert len({sound(say(espeak, "Paris, 1234", language)) for language in SENTENCES}) == len(SENTENCES)
 
 
 def test_espeak_says_the_same_again_after_another_language(espeak: ESpeak) -> None:

@@ -4,6 +4,7 @@ The library has one global state: one voice at a time, one synthesis at a time i
 """
 
 import ctypes
+import functools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -78,17 +79,8 @@ class ESpeak:
         self._sample_rate_hz = 0
 
     def load(self) -> None:
-        import espeakng_loader
-
-        library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data_parent = str(Path(espeakng_loader.get_data_path()).parent).encode()
         with _one_at_a_time:
-            self._sample_rate_hz = library.espeak_Initialize(
-                AUDIO_OUTPUT_SYNCHRONOUS, BUFFER_MS, data_parent, INITIALIZE_DONT_EXIT
-            )
-            if self._sample_rate_hz <= 0:
-                raise StageFailed("tts", f"eSpeak NG can't read its data below {data_parent.decode()}")
-            self._library = library
+            self._library, self._sample_rate_hz = the_library()
             if self._options.espeak_voice and not self._set_voice(self._options.espeak_voice):
                 raise SettingsError(f"espeak_voice: eSpeak NG has no voice {self._options.espeak_voice!r}")
 
@@ -123,6 +115,19 @@ class ESpeak:
 
     def _set_voice(self, voice: str) -> bool:
         return bool(self._library.espeak_SetVoiceByName(voice.encode()) == 0)
+
+
+@functools.cache
+def the_library() -> tuple[Any, int]:
+    """The library and its sample rate in Hz: one for all, since to initialise it again crashes it now and then."""
+    import espeakng_loader
+
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    data_parent = str(Path(espeakng_loader.get_data_path()).parent).encode()
+    sample_rate_hz = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, BUFFER_MS, data_parent, INITIALIZE_DONT_EXIT)
+    if sample_rate_hz <= 0:
+        raise StageFailed("tts", f"eSpeak NG can't read its data below {data_parent.decode()}")
+    return library, sample_rate_hz
 
 
 def _words(events: Any) -> tuple[WordStart, ...]:
