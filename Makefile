@@ -36,8 +36,16 @@ $(VENV)/.installed-dev: $(VENV)/.installed-torch
 
 install: $(VENV)/.installed  ## make .venv and install the service with its embedded models
 
-install-%: $(VENV)/.installed-torch  ## install-cpu, install-l4, install-tiny: what a profile needs, with PyTorch
+# The extras that do without PyTorch, and those whose English needs a package that PyPI does not have.
+NO_TORCH := embedded faster-whisper microphone openai
+ENGLISH_TAGGER := cpu kokoro l4
+
+install-%: $(VENV)/.installed  ## install-cpu, install-l4, install-tiny, ...: what a profile or a backend needs
+	@$(if $(filter $*,$(NO_TORCH)),,$(MAKE) --no-print-directory $(VENV)/.installed-torch)
+	@echo "installing $*"
 	@$(PIP) install -c constraints.txt -e '.[$*]'
+	@$(if $(filter $*,$(ENGLISH_TAGGER)),$(PIP) install $$($(BIN)/python -c 'from speech_to_speech.tts.kokoro_languages import TAGGER; print(TAGGER)') \
+		|| { echo "Kokoro's English tagger could not be downloaded (see above): all else is installed; try again, or take another --tts or --language"; exit 2; })
 
 demo: install  ## speak a question to the service and hear its answer (demo/*.wav)
 	@$(BIN)/python scripts/demo.py

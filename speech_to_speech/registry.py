@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from speech_to_speech.errors import BackendMissing, SettingsError
@@ -20,7 +21,8 @@ STAGES = ("vad", "stt", "llm", "tts")
 TURN = "turn"  # the turn detector, which a service may do without
 NONE = "none"
 
-SILERO = "pip install --no-deps silero-vad"
+CHECKOUT = (Path(__file__).parents[1] / "Makefile").exists()
+SILERO = "make install" if CHECKOUT else "pip install --no-deps silero-vad"
 CPU = ("CPU",)
 CPU_CUDA = ("CPU", "CUDA")
 TORCH = ("CPU", "CUDA", "MPS")
@@ -28,7 +30,9 @@ APACHE = "Apache-2.0"
 
 
 def extra(name: str) -> str:
-    """The command that installs an extra of pyproject.toml."""
+    """The command that installs an extra of pyproject.toml: in a checkout, with versions that go together."""
+    if CHECKOUT:
+        return "make install" if name == "embedded" else f"make install-{name}"
     return f"pip install 'speech-to-speech-service[{name}]'"
 
 

@@ -278,7 +278,7 @@ def test_a_romanised_voice_without_its_romaniser(tmp_path: Path, monkeypatch: py
     romanised_voice(tmp_path)
     monkeypatch.setitem(sys.modules, "uroman", None)
     mms_voice._romaniser.cache_clear()
-    with pytest.raises(BackendMissing, match=r"^this voice of MMS .* needs uroman: pip install '.*\[mms\]'$"):
+    with pytest.raises(BackendMissing, match=r"^this voice of MMS .* needs uroman: make install-mms$"):
         mms(tmp_path, facebook_mms_languages="ko")
 
 

@@ -45,7 +45,7 @@ def test_what_has_to_be_known_of_a_backend_is_there(rows: dict[tuple[str, str], 
         assert entry["licence"], entry
         assert entry["weights_licence"], entry
         assert entry["languages"] is None or set(entry["languages"]) <= set(NAMES), entry  # type: ignore[arg-type]
-        assert entry["installed"] or str(entry["install"]).startswith("pip install "), entry
+        assert entry["installed"] or str(entry["install"]).startswith("make install"), entry
 
 
 def test_what_is_special_about_some(rows: dict[tuple[str, str], dict[str, object]]) -> None:

@@ -30,10 +30,14 @@ def requirements(name: str) -> set[str]:
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=lambda backend: f"{backend.stage} {backend.name}")
 def test_the_command_of_a_backend_installs_what_it_needs(backend: Backend) -> None:
     if backend.needs and backend.install != SILERO:
-        match = re.fullmatch(r"pip install '([\w-]+)\[([\w-]+)\]'", backend.install)
+        match = re.fullmatch(r"make install(?:-([\w-]+))?", backend.install)
         assert match, backend.install
-        assert match[1] == PROJECT["name"]
-        assert {PACKAGES.get(package, package) for package in backend.needs} <= requirements(match[2])
+        assert {PACKAGES.get(package, package) for package in backend.needs} <= requirements(match[1] or "embedded")
+
+
+def test_without_a_checkout_pip_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speech_to_speech.registry.CHECKOUT", False)
+    assert extra("mms") == f"pip install '{PROJECT['name']}[mms]'"
 
 
 @pytest.mark.parametrize("profile", ["embedded", "tiny", "cpu", "l4"])
@@ -65,9 +69,7 @@ def test_what_is_missing_is_said_with_the_command() -> None:
     assert backend.missing == ("no_such_a", "no_such_b")
     with pytest.raises(BackendMissing) as missing:
         backend.model_class()
-    assert str(missing.value) == (
-        "tts parrot needs no_such_a, no_such_b: pip install 'speech-to-speech-service[parrot]'"
-    )
+    assert str(missing.value) == "tts parrot needs no_such_a, no_such_b: make install-parrot"
 
 
 def test_an_unknown_backend_is_refused_with_those_there_are() -> None:

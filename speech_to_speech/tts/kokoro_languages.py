@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from speech_to_speech.errors import BackendMissing
+from speech_to_speech.registry import extra
 
 TAGGER = (
     "https://github.com/explosion/spacy-models/releases/download/"
@@ -52,14 +53,14 @@ LANGUAGES = {
         "j",
         "jf_alpha",
         needs=("fugashi", "jaconv", "mojimoji", "unidic_lite"),
-        install="pip install 'speech-to-speech-service[kokoro-ja]'",
+        install=extra("kokoro-ja"),
     ),
     "pt": Language("p", "pf_dora", "pt-br"),
     "zh": Language(
         "z",
         "zf_xiaobei",
-        needs=("cn2an", "jieba", "pypinyin"),
-        install="pip install 'speech-to-speech-service[kokoro]'",
+        needs=("cn2an", "jieba", "ordered_set", "pypinyin"),
+        install=extra("kokoro"),
     ),
 }
 BRITISH = "b"

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from speech_to_speech import checkpoints
 from speech_to_speech.errors import BackendMissing
+from speech_to_speech.registry import extra
 from speech_to_speech.tts.mms_vocoder import Vocoder
 
 if TYPE_CHECKING:
     import torch
 
 MAX_CHARACTERS = 1000  # of a text; the pipeline's pieces are far shorter
-UROMAN = "pip install 'speech-to-speech-service[mms]'"
+UROMAN = extra("mms")
 
 _building_romaniser = threading.Lock()
 

@@ -15,6 +15,7 @@ import numpy as np
 from speech_to_speech.errors import BackendMissing
 from speech_to_speech.frames import SAMPLE_RATE_HZ
 from speech_to_speech.jobs import Job, ListJob, WorkerKind
+from speech_to_speech.registry import SILERO
 from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_SAMPLES, VadRequest, VadResult
 
 CONTEXT_SAMPLES = 64
@@ -39,7 +40,7 @@ class SileroVad:
 
         spec = importlib.util.find_spec("silero_vad")
         if spec is None or spec.origin is None:
-            raise BackendMissing("vad silero needs silero_vad: pip install --no-deps silero-vad")
+            raise BackendMissing(f"vad silero needs silero_vad: {SILERO}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # a window is too little work to share
         options.inter_op_num_threads = 1
