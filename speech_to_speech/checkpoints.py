@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speech_to_speech.devices import DTYPES, cores
 from speech_to_speech.errors import CheckpointError, SpeechToSpeechError
 from speech_to_speech.hub import fetch
 from speech_to_speech.hub_files import listed
@@ -37,7 +38,6 @@ __all__ = ["choose_device", "choose_dtype", "fetch", "load_pretrained", "loading
 
 logger = logging.getLogger(__name__)
 
-DTYPES = ("float16", "bfloat16", "float32")
 CUDA = re.compile(r"cuda(?::(\d+))?")
 
 # `from_pretrained` sets torch's default precision and other globals while it runs, so one model is loaded at a time.
@@ -87,8 +87,7 @@ def _share_cores() -> None:
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // 2))
+        torch.set_num_threads(max(1, cores() // 2))
 
 
 def choose_dtype(name: str, device: "torch.device", *, flag: str) -> "torch.dtype":

@@ -217,13 +217,16 @@ def test_a_text_that_is_cut_is_logged_without_its_words(converted: Path, caplog:
 # English only.
 
 
-def test_an_english_only_model_hears_english_whatever_auto_finds(tmp_path: Path) -> None:
+def test_an_english_only_model_hears_english_whatever_auto_finds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model = loaded(convert(tmp_path / "tiny.en", multilingual=False))
     jobs = [Request(said("en", 0), "en"), Request(said("en", 0), "auto"), Request(said("fr", 0), "fr")]
     model.run(jobs)
     assert only(jobs[0].outputs).language == "en"
     assert only(jobs[1].outputs).language in ("en", "auto")
-    assert "understands English only, not French" in str(jobs[2].error)
+    assert str(jobs[2].error) == "stt: the model that listens does not understand French"
+    assert "understands English only; French was asked for: choose another" in caplog.text
     with pytest.raises(SettingsError, match="understands English only; leave"):
         made(tmp_path / "tiny.en", gen_task="translate").load()
 

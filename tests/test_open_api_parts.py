@@ -20,7 +20,7 @@ from speech_to_speech.llm.open_api_breaker import (
 )
 from speech_to_speech.llm.open_api_errors import LONGEST_WAIT_S, retry_after_s
 from speech_to_speech.llm.open_api_options import key_of, url_of
-from speech_to_speech.llm.open_api_thoughts import Thoughts
+from speech_to_speech.llm.thoughts import Thoughts
 from speech_to_speech.settings import describe, load_settings
 
 KEY = "sk-very-secret-0123456789"

@@ -14,7 +14,7 @@ from speech_to_speech.jobs import Job
 from speech_to_speech.llm.open_api_answer import texts_of
 from speech_to_speech.llm.open_api_breaker import Breaker, CircuitOpen
 from speech_to_speech.llm.open_api_errors import STAGE, Failure, failure_of, unavailable
-from speech_to_speech.llm.open_api_thoughts import Thoughts
+from speech_to_speech.llm.thoughts import Thoughts
 
 if TYPE_CHECKING:
     import openai

@@ -13,7 +13,7 @@ from speech_to_speech.frames import ChatRequest, Message
 from speech_to_speech.jobs import Job, WorkerKind
 from speech_to_speech.llm.detokenizer import Detokenizer
 from speech_to_speech.llm.engine import Generation
-from speech_to_speech.llm.open_api_thoughts import Thoughts
+from speech_to_speech.llm.thoughts import Thoughts
 from speech_to_speech.llm.transformers_loading import InstructModel, load_instruct_model
 from speech_to_speech.llm.transformers_options import TransformersOptions
 

@@ -1,14 +1,12 @@
 """The options of `llm transformers`."""
 
-import re
 from dataclasses import dataclass, field
 
+from speech_to_speech.devices import DTYPES, check_device
 from speech_to_speech.llm.kv_cache import CPU_GB, GPU_GB
 
-DTYPES = ("float16", "bfloat16", "float32", "auto")
 QUANTIZATIONS = ("8bit", "4bit")
 ATTENTIONS = ("auto", "sdpa", "eager", "flash_attention_2")
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 MOST_TOKENS = 4096  # of an answer; nobody listens to a longer one
 
 
@@ -19,7 +17,7 @@ class TransformersOptions:
     )
     lm_device: str = field(default="cuda", metadata={"help": "cpu, cuda, cuda:1, mps or auto"})
     lm_torch_dtype: str = field(
-        default="float16", metadata={"help": f"{', '.join(DTYPES)}; on a CPU float16 becomes float32"}
+        default="float16", metadata={"help": f"{', '.join(DTYPES)}, auto; on a CPU float16 becomes float32"}
     )
     lm_quantization: str | None = field(
         default=None, metadata={"help": "8bit or 4bit, by bitsandbytes on CUDA: less memory, somewhat slower"}
@@ -49,10 +47,9 @@ class TransformersOptions:
         for name in ("lm_model_name", "user_role", "init_chat_role"):
             if not getattr(self, name).strip():
                 raise ValueError(f"{name}: a name is expected")
-        if not DEVICE.fullmatch(self.lm_device):
-            raise ValueError(f"lm_device: auto, cpu, cuda, cuda:1 or mps is allowed, not {self.lm_device!r}")
+        check_device(self.lm_device, flag="lm_device")
         for name, allowed in (
-            ("lm_torch_dtype", DTYPES),
+            ("lm_torch_dtype", (*DTYPES, "auto")),
             ("lm_quantization", (None, *QUANTIZATIONS)),
             ("lm_attention", ATTENTIONS),
         ):

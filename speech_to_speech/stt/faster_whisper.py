@@ -6,7 +6,6 @@ in the middle of a window, so a cancel waits for the end of that.
 """
 
 import logging
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,29 +13,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from speech_to_speech.audio import Samples, to_float
-from speech_to_speech.errors import CheckpointError, SettingsError, StageFailed
-from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, SpeechRequest, Transcript
+from speech_to_speech.audio import Samples
+from speech_to_speech.devices import cores
+from speech_to_speech.errors import CheckpointError, SettingsError
+from speech_to_speech.frames import SAMPLE_RATE_HZ, Transcript
 from speech_to_speech.hub_errors import one_line
-from speech_to_speech.jobs import Job, WorkerKind
+from speech_to_speech.jobs import WorkerKind
 from speech_to_speech.languages import AUTO, NAMES
 from speech_to_speech.stt.faster_whisper_files import load_model, repository_of
 from speech_to_speech.stt.faster_whisper_options import DEFAULT_THREADS, PROMPT_TOKENS, FasterWhisperOptions
-from speech_to_speech.stt.whisper_audio import is_silent, windows
+from speech_to_speech.stt.utterance import SURE_OF_LANGUAGE, SttJob, audible_windows, joined, not_understood
 from speech_to_speech.stt.whisper_guards import believed
 from speech_to_speech.stt.whisper_tokens import WHISPER_NAMES
-from speech_to_speech.text import join_text
 
 logger = logging.getLogger(__name__)
 
 # On a CPU the encoder takes as long for a batch as for its windows one by one (measured with the sizes of `base`), so
 # there each is answered as soon as it is heard.
 CPU_ROWS = 1
-SURE_OF_LANGUAGE = 0.5  # as the library's language_detection_threshold
 ENGLISH_ONLY = re.compile(r"\.en$|^(faster-)?distil-", re.IGNORECASE)  # the Distil-Whispers were taught English only
 OURS = {whisper: ours for ours, whisper in WHISPER_NAMES.items()}
-
-SttJob = Job[SpeechRequest, Transcript]
 
 
 class Utterance:
@@ -59,9 +55,7 @@ class Utterance:
         self._texts.append(text)
         if len(self._texts) < len(self.windows):
             return
-        whole = ""
-        for part in filter(None, self._texts):
-            whole = join_text(whole, part)
+        whole = joined(self._texts)
         self.ended = True
         asked = self.job.request.language
         told = self.language if asked == AUTO and whole and self.sure and self.language is not None else asked
@@ -107,7 +101,7 @@ class FasterWhisper:
         options = self._options
         name = options.faster_whisper_stt_model_name
         folder = fetch(repository_of(name), flag="faster_whisper_stt_model_name")
-        threads = options.faster_whisper_stt_cpu_threads or min(DEFAULT_THREADS, _cores())
+        threads = options.faster_whisper_stt_cpu_threads or min(DEFAULT_THREADS, cores())
         self._model = load_model(
             name, folder, options.faster_whisper_stt_device, options.faster_whisper_stt_compute_type, threads
         )
@@ -164,29 +158,21 @@ class FasterWhisper:
         """A request as windows; None if it has been answered already."""
         language = job.request.language
         if language != AUTO and not self._understands(language):
-            job.fail(StageFailed("stt", self._not_understood(language)))
-            return None
-        if len(job.request.pcm) % BYTES_PER_SAMPLE:
-            job.fail(StageFailed("stt", f"{len(job.request.pcm)} bytes are no int16 audio"))
-            return None
-        samples = to_float(job.request.pcm)
-        parts = [part for part in windows(samples, self._longest) if not is_silent(part)]
-        if not parts:
-            job.emit(Transcript("", language))
+            job.fail(
+                not_understood(
+                    language,
+                    checkpoint=self._options.faster_whisper_stt_model_name,
+                    english_only=self._english_only,
+                    flag="faster_whisper_stt_model_name",
+                )
+            )
             return None
         known = "en" if self._english_only else None if language == AUTO else language
-        return Utterance(job, known, parts)
+        parts = audible_windows(job, self._longest)
+        return Utterance(job, known, parts) if parts else None
 
     def _understands(self, language: str) -> bool:
         return language == "en" if self._english_only else language in NAMES and _token(language) in self._tokens
-
-    def _not_understood(self, language: str) -> str:
-        name = self._options.faster_whisper_stt_model_name
-        if language not in NAMES:
-            return f"there is no language {language!r}"
-        if self._english_only:
-            return f"{name} understands English only, not {NAMES[language]}; large-v3-turbo does"
-        return f"{name} does not know {NAMES[language]}"
 
     def _transcribe(self, batch: Sequence[Window]) -> None:
         """Hear some windows in one call. Those of one utterance are in order."""
@@ -265,8 +251,3 @@ def _likeliest(ranking: Sequence[tuple[str, float]]) -> tuple[str, bool]:
         if (language := OURS.get(code, code)) in NAMES:
             return language, probability >= SURE_OF_LANGUAGE
     return "en", False
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

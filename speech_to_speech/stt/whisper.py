@@ -6,35 +6,29 @@
 
 import logging
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from speech_to_speech.audio import Samples, to_float
+from speech_to_speech.audio import Samples
+from speech_to_speech.devices import DTYPES, check_device
 from speech_to_speech.errors import CheckpointError, SettingsError, StageFailed
-from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, SpeechRequest, Transcript
-from speech_to_speech.jobs import Job, WorkerKind
+from speech_to_speech.frames import SAMPLE_RATE_HZ, Transcript
+from speech_to_speech.jobs import WorkerKind
 from speech_to_speech.languages import AUTO, NAMES
-from speech_to_speech.stt.whisper_audio import is_silent, windows
+from speech_to_speech.stt.utterance import SURE_OF_LANGUAGE, SttJob, audible_windows, joined, not_understood
 from speech_to_speech.stt.whisper_decoding import Decoder, Speech, Window
 from speech_to_speech.stt.whisper_guards import NO_SPEECH, believed
 from speech_to_speech.stt.whisper_setup import require_compiler, working_bytes
 from speech_to_speech.stt.whisper_tokens import Vocabulary, is_english_only
-from speech_to_speech.text import join_text
 
 logger = logging.getLogger(__name__)
 
-DTYPES = ("float16", "bfloat16", "float32", "auto")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 TASKS = ("transcribe", "translate")
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 MOST_TOKENS = 448  # that a Whisper can write
 MOST_BEAMS = 16
 PROBLEM_LIMIT = 300  # characters of an error of the compiler
-SURE_OF_LANGUAGE = 0.5  # as faster-whisper's language_detection_threshold
-
-SttJob = Job[SpeechRequest, Transcript]
 
 
 class Utterance(Speech):
@@ -55,9 +49,7 @@ class Utterance(Speech):
         """Note a window's text; after the last one comes the transcript."""
         self.texts[self.windows.index(window)] = text
         if len(self.texts) == len(self.windows):
-            whole = ""
-            for _, part in sorted(self.texts.items()):
-                whole = join_text(whole, part) if part else whole
+            whole = joined(text for _, text in sorted(self.texts.items()))
             self.ended = True
             self.job.emit(Transcript(whole, self._language_told(whole)))
 
@@ -90,7 +82,7 @@ class Whisper:
         )
         stt_device: str = field(default="cuda", metadata={"help": "cpu, cuda, cuda:1, mps or auto"})
         stt_torch_dtype: str = field(
-            default="float16", metadata={"help": f"{', '.join(DTYPES)}; on a CPU float16 becomes float32"}
+            default="float16", metadata={"help": f"{', '.join(DTYPES)}, auto; on a CPU float16 becomes float32"}
         )
         stt_compile_mode: str | None = field(
             default=None, metadata={"help": f"of torch.compile: {', '.join(COMPILE_MODES)}; starts slower, runs faster"}
@@ -111,10 +103,9 @@ class Whisper:
         def __post_init__(self) -> None:
             if not self.stt_model_name.strip():
                 raise ValueError("stt_model_name: the name of a model or a folder is expected")
-            if not DEVICE.fullmatch(self.stt_device):
-                raise ValueError(f"stt_device: auto, cpu, cuda, cuda:1 or mps is allowed, not {self.stt_device!r}")
+            check_device(self.stt_device, flag="stt_device")
             for name, allowed in (
-                ("stt_torch_dtype", DTYPES),
+                ("stt_torch_dtype", (*DTYPES, "auto")),
                 ("stt_compile_mode", (None, *COMPILE_MODES)),
                 ("stt_gen_task", TASKS),
             ):
@@ -240,30 +231,17 @@ class Whisper:
         elif self.vocabulary.understands(language):
             known = language
         else:
-            job.fail(self._not_understood(language))
+            job.fail(
+                not_understood(
+                    language,
+                    checkpoint=self._options.stt_model_name,
+                    english_only=self.vocabulary.english_only,
+                    flag="stt_model_name",
+                )
+            )
             return None
-        if len(job.request.pcm) % BYTES_PER_SAMPLE:
-            job.fail(StageFailed("stt", f"{len(job.request.pcm)} bytes are no int16 audio"))
-            return None
-        samples = to_float(job.request.pcm)
-        parts = [part for part in windows(samples, self.decoder.longest) if not is_silent(part)]
-        if not parts:
-            job.emit(Transcript("", language))
-            return None
-        return Utterance(job, known, parts)
-
-    def _not_understood(self, language: str) -> StageFailed:
-        """What the caller is told; the fix is for whoever runs the service."""
-        if language not in NAMES:
-            return StageFailed("stt", f"there is no language {language!r}")
-        known = "understands English only" if self.vocabulary.english_only else "lacks a language"
-        logger.warning(
-            "stt_model_name: %s %s; %s was asked for: choose another, openai/whisper-large-v3-turbo say",
-            self._options.stt_model_name,
-            known,
-            NAMES[language],
-        )
-        return StageFailed("stt", f"the model that listens does not understand {NAMES[language]}")
+        parts = audible_windows(job, self.decoder.longest)
+        return Utterance(job, known, parts) if parts else None
 
     def _heard(self, window: Window) -> None:
         """A window's text is complete. What fails here is this request's alone."""
