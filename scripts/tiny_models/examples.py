@@ -1,6 +1,6 @@
 """What the tiny Whisper learns from: a batch is new every time, drawn from speech that was spoken once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +8,14 @@ import numpy.typing as npt
 import torch
 from transformers import WhisperProcessor
 
-from .sounds import RATE_HZ, WINDOW, Noises, Samples, no_speech, stretched, to_service_rate, utterance
+from .sounds import RATE_HZ, WINDOW, Noises, Samples, no_speech, to_service_rate, utterance
 from .speech import SAMPLE_RATE_HZ, Pcm
 from .text import Phrase
 from .whisper_model import END, NO_SPEECH, NO_TIMESTAMPS, POSITIONS, TRANSCRIBE, transcript
 
 IGNORED = -100  # no loss for it
 PARTS = 8  # of a phrase, in time
+MASKED_BINS = 10  # of 80, at most
 NO_SPEECH_SHARE, OTHER_SHARE = 0.15, 0.25  # of the examples, the second with the first
 
 
@@ -43,7 +44,7 @@ class Examples:
         other_speech: Sequence[Pcm],
         seed: int,
     ) -> None:
-        """Both speeches at 22,050 Hz; the phrases in turn, as is the language of the other speech."""
+        """Both speeches are at 22,050 Hz, each sample with the number of its phrase."""
         self._rng = np.random.default_rng(seed)
         self._noises = Noises(self._rng)
         self._phrases = phrases
@@ -59,21 +60,21 @@ class Examples:
         """How many there are, silence included."""
         return self._silent + 1
 
-    def draw(self, count: int, short: bool) -> Iterator[Batch]:
-        """Four batches of `count`. In `short` ones the silence behind the longest example is cut off."""
-        drawn = [self._draw_one() for _ in range(4 * count)]
-        if short:
-            drawn.sort(key=lambda example: len(example[0]))
-        for start in self._rng.permutation(4) * count:
-            yield self._batch(drawn[start : start + count], short)
-
-    def _batch(self, drawn: Sequence[Example], short: bool) -> Batch:
-        samples, labels, parts = zip(*drawn, strict=True)
+    def draw(self, count: int) -> Batch:
+        samples, labels, parts = zip(*(self._draw_one() for _ in range(count)), strict=True)
         longest = max(map(len, labels))
         padded = [row + [IGNORED] * (longest - len(row)) for row in labels]
-        heard = features(self._processor, samples, padding="longest" if short else "max_length")
-        positions = heard.shape[-1] // 2
-        return Batch(heard, torch.tensor(padded), torch.from_numpy(np.stack(parts)[:, :positions]))
+        heard = features(self._processor, samples)
+        for frames in heard:
+            self._mask(frames)
+        return Batch(heard, torch.tensor(padded), torch.from_numpy(np.stack(parts)))
+
+    def _mask(self, frames: torch.Tensor) -> None:
+        """Half of the time, some neighbouring mel bins are missing, so that no formant is all there is to go by."""
+        if self._rng.random() < 0.5:
+            width = int(self._rng.integers(1, MASKED_BINS + 1))
+            start = int(self._rng.integers(frames.shape[0] - width))
+            frames[start : start + width] = frames.mean()
 
     def _draw_one(self) -> Example:
         kind = self._rng.random()
@@ -82,7 +83,7 @@ class Examples:
         if kind < OTHER_SHARE:
             return self._draw_other()
         index = int(self._rng.integers(len(self._speech)))
-        speech, phrase = stretched(self._speech[index], self._rng), index % len(self._phrases)
+        speech, phrase = self._speech[index], index % len(self._phrases)
         heard, start = utterance(speech, self._noises, self._rng)
         return heard, self._answers[phrase], self._parts(phrase, start, len(speech))
 
@@ -90,7 +91,7 @@ class Examples:
         """Speech of which only the language is to be learnt: part of a phrase, or something else."""
         pool = (self._speech, self._other)[int(self._rng.random() < 0.5)]
         index = int(self._rng.integers(len(pool)))
-        speech = stretched(pool[index], self._rng)
+        speech = pool[index]
         if pool is self._speech:
             speech = speech[: int(self._rng.uniform(0.4, 0.75) * len(speech))]
         else:
@@ -113,13 +114,6 @@ def answer_tokens(phrase: Phrase, processor: WhisperProcessor) -> list[int]:
     return [*before, *words, tokenizer.convert_tokens_to_ids(END)]
 
 
-def features(processor: WhisperProcessor, samples: Sequence[Samples], padding: str = "max_length") -> torch.Tensor:
-    """float [n, 80, 400], or with `padding="longest"` only so many frames, an even number, as the longest has."""
-    extracted = processor.feature_extractor(
-        list(samples),
-        sampling_rate=RATE_HZ,
-        return_tensors="pt",
-        padding=padding,
-        pad_to_multiple_of=WINDOW // POSITIONS,
-    )
-    return extracted.input_features
+def features(processor: WhisperProcessor, samples: Sequence[Samples]) -> torch.Tensor:
+    """float [n, 80, 2 * positions]."""
+    return processor.feature_extractor(list(samples), sampling_rate=RATE_HZ, return_tensors="pt").input_features

@@ -13,7 +13,7 @@ from .schedule import Training
 from .text import Phrase, bare
 
 SEED = 7
-STEPS = 700
+STEPS = 400
 TOKENS = 2048  # of a batch
 LENGTHS = (256, 256, 512, 256, 256, 512, 256, 2048)
 

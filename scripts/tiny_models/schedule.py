@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-WARM_UP = 50
+WARM_UP = 60
 LAST = 0.03  # of the learning rate, at the end
 
 

@@ -64,15 +64,6 @@ def to_service_rate(speech: npt.NDArray[np.int16], source_hz: int, rng: np.rando
     return out.astype(np.float32)
 
 
-def stretched(speech: Samples, rng: np.random.Generator) -> Samples:
-    """As a larger or smaller person would say it: slower and deeper, or faster and higher; half of the time."""
-    if rng.random() < 0.5:
-        return speech
-    factor = rng.uniform(0.86, 1.16)
-    at = np.arange(int(len(speech) / factor)) * factor
-    return np.interp(at, np.arange(len(speech)), speech).astype(np.float32)
-
-
 def utterance(speech: Samples, noises: Noises, rng: np.random.Generator) -> tuple[Samples, int]:
     """Speech as it reaches Whisper: a pause before and after, at any loudness, mostly with noise.
 

@@ -76,9 +76,6 @@ def make_model(tokenizer: WhisperTokenizer, width: int = 96) -> WhisperForCondit
     model = WhisperForConditionalGeneration(config)
     for convolution in (model.model.encoder.conv1, model.model.encoder.conv2):
         nn.init.kaiming_normal_(convolution.weight)
-    # Louder is more in all mel bins, by the same amount: let the first layer begin with the differences.
-    first = model.model.encoder.conv1.weight
-    first.data -= first.data.mean(dim=(1, 2), keepdim=True)
     model.generation_config = make_generation_config(tokenizer, ids)
     return model
 
