@@ -34,7 +34,7 @@ from speech_to_speech.memory import read_json, require_memory
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["choose_device", "choose_dtype", "fetch", "load_pretrained", "loading", "require_memory"]
+__all__ = ["choose_device", "choose_dtype", "fetch", "importing", "load_pretrained", "loading", "require_memory"]
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,17 @@ def choose_dtype(name: str, device: "torch.device", *, flag: str) -> "torch.dtyp
     dtype = getattr(torch, name)
     assert isinstance(dtype, torch.dtype)
     return dtype
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Around the first import of anything from transformers: it imports its parts when they are asked for, and of two
+    threads that do so at the same time one may get a part half made.
+
+    What is imported again later, where nothing is held, is to be imported here first.
+    """
+    with _one_at_a_time:
+        yield
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from speech_to_speech.checkpoints import choose_device, choose_dtype, fetch, load_pretrained, loading
+from speech_to_speech.checkpoints import choose_device, choose_dtype, fetch, importing, load_pretrained, loading
 from speech_to_speech.errors import BackendMissing, CheckpointError
 
 CPU = torch.device("cpu")
@@ -374,3 +374,18 @@ def test_a_file_is_no_model(llama: Path) -> None:
 def test_what_no_model_can_be_named(name: str) -> None:
     with pytest.raises(CheckpointError, match=r"^stt_model_name: no model can be named .*; check --stt_model_name$"):
         fetch(name, flag="stt_model_name")
+
+
+def test_nothing_is_imported_from_transformers_while_another_model_is_imported_or_loaded() -> None:
+    entered = threading.Event()
+
+    def load() -> None:
+        with importing():
+            entered.set()
+
+    with loading("a", "a model", flag="model"):
+        other = threading.Thread(target=load)
+        other.start()
+        assert not entered.wait(0.1)
+    other.join(5)
+    assert entered.is_set()

@@ -44,17 +44,21 @@ def load_instruct_model(options: TransformersOptions, batch_limit: int) -> Instr
         CheckpointError: it can't be had, is broken, is no instruct model or does not fit.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from speech_to_speech.checkpoints import (
         choose_device,
         choose_dtype,
         fetch,
+        importing,
         load_pretrained,
         loading,
         require_memory,
     )
 
+    with importing():
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        import_engine()
     name = options.lm_model_name
     device = choose_device(options.lm_device, flag="lm_device")
     dtype = choose_dtype(options.lm_torch_dtype, device, flag="lm_torch_dtype")
@@ -122,6 +126,12 @@ def load_instruct_model(options: TransformersOptions, batch_limit: int) -> Instr
         size.request_tokens - options.lm_gen_max_new_tokens,
         device.type != "cpu",
     )
+
+
+def import_engine() -> None:
+    """What the engine imports when it is built, other models loading at the time."""
+    from transformers import AttentionInterface, AutoConfig, ContinuousBatchingConfig, GenerationConfig  # noqa: F401
+    from transformers.generation.continuous_batching import cb_logits_processors  # noqa: F401
 
 
 def _config(folder: Path, name: str) -> Any:

@@ -31,6 +31,20 @@ MOST_BEAMS = 16
 PROBLEM_LIMIT = 300  # characters of an error of the compiler
 
 
+def import_whisper() -> None:
+    """What decoding imports when it is first needed, other models loading at the time."""
+    from transformers import (  # noqa: F401
+        DynamicCache,
+        EncoderDecoderCache,
+        GenerationConfig,
+        GenerationMixin,
+        LogitsProcessorList,
+        StaticCache,
+        StoppingCriteriaList,
+        WhisperTimeStampLogitsProcessor,
+    )
+
+
 class Utterance(Speech):
     """A request and what has been heard of it so far, window by window."""
 
@@ -135,17 +149,20 @@ class Whisper:
             CheckpointError: it can't be had, is broken, is no Whisper or does not fit, or there is no such device.
             SettingsError: an option does not go with the checkpoint or the machine.
         """
-        from transformers import AutoConfig, AutoProcessor, WhisperForConditionalGeneration
-
         from speech_to_speech.checkpoints import (
             choose_device,
             choose_dtype,
             fetch,
+            importing,
             load_pretrained,
             loading,
             require_memory,
         )
 
+        with importing():
+            from transformers import AutoConfig, AutoProcessor, WhisperForConditionalGeneration
+
+            import_whisper()
         options, name = self._options, self._options.stt_model_name
         device = choose_device(options.stt_device, flag="stt_device")
         dtype = choose_dtype(options.stt_torch_dtype, device, flag="stt_torch_dtype")

@@ -25,8 +25,9 @@ def load_model(folder: Path, device: "torch.device", *, name: str, flag: str) ->
         CheckpointError: a file is missing or broken, is of another model, or does not fit.
     """
     import torch
-    from kokoro import KModel
 
+    with checkpoints.importing():
+        from kokoro import KModel
     with checkpoints.loading(name, "a Kokoro model", flag=flag), warnings.catch_warnings():
         if not (folder / WEIGHTS).is_file():
             raise CheckpointError(f"{flag}: {name} has no {WEIGHTS}; choose {REPOSITORY}, or a folder with its files")

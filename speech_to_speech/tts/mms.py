@@ -127,7 +127,8 @@ class FacebookMms:
         self._ahead: list[Voice] = []
 
     def load(self) -> None:
-        import transformers  # noqa: F401  (not on the loader's thread, where it would hold up what is spoken)
+        with checkpoints.importing():  # not on the loader's thread, where it would hold up what is spoken
+            from transformers import VitsModel, VitsTokenizer  # noqa: F401
 
         options = self._options
         self._device = checkpoints.choose_device(options.facebook_mms_device, flag="facebook_mms_device")
