@@ -36,16 +36,15 @@ $(VENV)/.installed-dev: $(VENV)/.installed-torch
 
 install: $(VENV)/.installed  ## make .venv and install the service with its embedded models
 
-# The extras that do without PyTorch, and those whose English needs a package that PyPI does not have.
-NO_TORCH := embedded faster-whisper microphone openai
-ENGLISH_TAGGER := cpu kokoro l4
+TAGGER = $$($(BIN)/python -c 'from speech_to_speech.tts.kokoro_languages import TAGGER; print(TAGGER)')
 
 install-%: $(VENV)/.installed  ## install-cpu, install-l4, install-tiny, ...: what a profile or a backend needs
-	@$(if $(filter $*,$(NO_TORCH)),,$(MAKE) --no-print-directory $(VENV)/.installed-torch)
+	@case "$*" in embedded|faster-whisper|microphone|openai) ;; *) $(MAKE) --no-print-directory $(VENV)/.installed-torch ;; esac
 	@echo "installing $*"
 	@$(PIP) install -c constraints.txt -e '.[$*]'
-	@$(if $(filter $*,$(ENGLISH_TAGGER)),$(PIP) install $$($(BIN)/python -c 'from speech_to_speech.tts.kokoro_languages import TAGGER; print(TAGGER)') \
-		|| { echo "Kokoro's English tagger could not be downloaded (see above): all else is installed; try again, or take another --tts or --language"; exit 2; })
+	@# Those whose English needs a package that PyPI does not have.
+	@case "$*" in cpu|kokoro|l4) $(PIP) install $(TAGGER) \
+		|| { echo "Kokoro's English tagger can't be downloaded (see above); all else is installed: try again, or take another --tts or --language"; exit 2; } ;; esac
 
 demo: install  ## speak a question to the service and hear its answer (demo/*.wav)
 	@$(BIN)/python scripts/demo.py
