@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from speech_to_speech import registry
 from speech_to_speech.errors import BackendMissing, SettingsError
 from speech_to_speech.registry import BACKENDS, SILERO, Backend, extra, find, names, register_model
 
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 PACKAGES = {"faster_whisper": "faster-whisper", "espeakng_loader": "espeakng-loader"}  # where the names differ
 
@@ -94,3 +96,11 @@ def test_details_of_a_backend_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_stage_that_is_none_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^unknown stage 'ear'; there are vad, stt, llm, tts, turn$"):
         register_model("ear", "own")
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_make_knows_every_extra(name: str) -> None:
+    """What it would run is a script that a shell can read."""
+    told = subprocess.run(["make", "-n", f"install-{name}"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f".[{name}]" in told.stdout
+    subprocess.run(["sh", "-n"], input=told.stdout, text=True, check=True)
