@@ -10,7 +10,7 @@ export PROFILE ?= embedded
 export PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check format bench clean
+.PHONY: help install demo serve test test-environments test-environments-if-changed check format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,11 +39,13 @@ install: $(VENV)/.installed  ## make .venv and install the service with its embe
 TAGGER = $$($(BIN)/python -c 'from speech_to_speech.tts.kokoro_languages import TAGGER; print(TAGGER)')
 
 install-%: $(VENV)/.installed  ## install-cpu, install-l4, install-tiny, ...: what a profile or a backend needs
-	@case "$*" in embedded|faster-whisper|microphone|openai) ;; *) $(MAKE) --no-print-directory $(VENV)/.installed-torch ;; esac
+	@case "$*" in embedded|faster-whisper|melo|microphone|openai|parler) ;; *) $(MAKE) --no-print-directory $(VENV)/.installed-torch ;; esac
 	@echo "installing $*"
 	@$(PIP) install -c constraints.txt -e '.[$*]'
+	@# Those that live in a virtual environment of their own.
+	@case "$*" in l4|melo) $(BIN)/speech-to-speech env create melo ;; parler) $(BIN)/speech-to-speech env create parler ;; esac
 	@# Those whose English needs a package that PyPI does not have.
-	@case "$*" in cpu|kokoro|l4) $(PIP) install $(TAGGER) \
+	@case "$*" in cpu|kokoro) $(PIP) install $(TAGGER) \
 		|| { echo "Kokoro's English tagger can't be downloaded (see above); all else is installed: try again, or take another --tts or --language"; exit 2; } ;; esac
 
 demo: install  ## speak a question to the service and hear its answer (demo/*.wav)
@@ -54,6 +56,21 @@ serve: install  ## run the service: PROFILE=embedded PORT=8000 make serve
 
 test: $(VENV)/.installed-dev  ## run all tests
 	@$(BIN)/python -m pytest
+
+# What the tests in an environment of a backend depend on: they take minutes, so CI runs them when one of these changed.
+ENVIRONMENT_INPUTS = $(sort $(wildcard speech_to_speech/environments/*.py speech_to_speech/environments/parler.txt speech_to_speech/tts/parler*.py speech_to_speech/child*.py \
+	scripts/make_tiny_parler.py tests/test_parler.py)) $(addprefix speech_to_speech/,checkpoints.py devices.py errors.py frames.py registry.py worker.py)
+PASSED = tests/environments.passed
+DIGEST = cat $(ENVIRONMENT_INPUTS) | sha256sum
+
+test-environments: $(VENV)/.installed-dev  ## run the tests of tts parler in its environment, made first if it is not there (1.7 GB)
+	@PARLER_ENVIRONMENTS=$(abspath $(VENV))/environments $(BIN)/python -m pytest tests/test_parler.py
+	@$(DIGEST) > $(PASSED)
+
+test-environments-if-changed: $(VENV)/.installed-dev
+	@if $(DIGEST) | cmp -s - $(PASSED); then \
+		echo "SKIPPED: make test-environments (tts parler, for real): nothing that it depends on has changed since it passed, $$(cat $(PASSED))"; \
+	else $(MAKE) --no-print-directory test-environments; fi
 
 check: $(VENV)/.installed-dev  ## formatting, lint and types
 	@$(BIN)/ruff format --check .

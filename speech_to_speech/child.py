@@ -7,6 +7,7 @@ has what was measured).
 
 import contextlib
 import itertools
+import logging
 import os
 import selectors
 import socket
@@ -17,11 +18,17 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar, Generic
 
+from speech_to_speech.child_output import ChildOutput
 from speech_to_speech.errors import StageFailed, WorkerDied
 from speech_to_speech.jobs import In, Job, Out, WorkerKind
 
 LOAD_TIMEOUT_S = 3600.0  # weights may have to come over a slow line; a download that stalls ends by itself
 CLOSE_TIMEOUT_S = 1.0
+COMMAND = (sys.executable, "-m", "speech_to_speech.worker")
+
+
+def unprepared(options: Any) -> tuple[Any, ...]:
+    return (options,)
 
 
 class Waker:
@@ -56,18 +63,35 @@ class Waker:
 class ChildModel(Generic[In, Out]):
     """A model in a child process; made, called and closed on the worker's thread, but for `cancel`, `wake` and `kill`.
 
-    `target` is the model's class as `module:Class`, `options` the one argument of its constructor, `continuous` what
-    the class says of itself (`jobs.ContinuousModel`).
+    `target` is the model's class as `module:Class`, `options` the one argument of its constructor, unless `prepare`
+    makes others of it, once and in this process (it may fetch weights). `continuous` is what the class says of itself
+    (`jobs.ContinuousModel`), `command` what starts a worker, in another environment say, and `memory_bytes` the bound
+    of its data; 0 for none.
     """
 
     worker: ClassVar[WorkerKind] = "process"
 
-    def __init__(self, stage: str, target: str, options: object, batch_limit: int, *, continuous: bool = False) -> None:
+    def __init__(
+        self,
+        stage: str,
+        target: str,
+        options: object,
+        batch_limit: int,
+        *,
+        prepare: Callable[[Any], tuple[Any, ...]] = unprepared,
+        continuous: bool = False,
+        command: Sequence[str] = COMMAND,
+        memory_bytes: int = 0,
+    ) -> None:
         self.stage = stage
         self.target = target
         self.options = options
         self.batch_limit = batch_limit
         self.continuous = continuous
+        self._command = command
+        self._prepare = prepare
+        self._arguments: tuple[Any, ...] | None = None
+        self._memory_bytes = memory_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
         self._waker: Waker | None = None
@@ -92,18 +116,12 @@ class ChildModel(Generic[In, Out]):
         that started it.
         """
         self.close()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "speech_to_speech.worker", str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        self._killed = False
-        self._connection = Connection(ours.detach())
-        if self.continuous:
-            self._waker = Waker(self._connection)
-        self._send(("load", self.stage, self.target, self.options))
+        if self._arguments is None:
+            self._arguments = self._prepare(self.options)
+        self._start()
+        assert self._connection is not None
+        level = logging.getLogger().getEffectiveLevel()
+        self._send(("load", self.stage, self.target, self._arguments, level, self._memory_bytes))
         if not self._connection.poll(LOAD_TIMEOUT_S):
             self.kill()
         match self._receive():
@@ -115,6 +133,30 @@ class ChildModel(Generic[In, Out]):
             case message:
                 self.close()
                 raise StageFailed(self.stage, f"its process answered {message[0]!r} to a load")
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        read_end, write_end = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [*self._command, str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+            )
+        except OSError as error:
+            ours.close()
+            os.close(read_end)
+            raise StageFailed(self.stage, f"its process can't be started: {error}") from error
+        finally:
+            theirs.close()
+            os.close(write_end)
+        ChildOutput(read_end, f"{self.stage} (pid {self._process.pid})")
+        self._killed = False
+        self._connection = Connection(ours.detach())
+        if self.continuous:
+            self._waker = Waker(self._connection)
 
     def warm_up(self) -> None:
         """Nothing to do: the process warms up before it says that it is ready."""
@@ -143,7 +185,7 @@ class ChildModel(Generic[In, Out]):
 
     def _send_batch(self, jobs: Sequence[Job[In, Out]]) -> None:
         batch = dict(zip(self._ids, jobs, strict=False))
-        self._send(("run", [(number, job.request) for number, job in batch.items()]))
+        self._send(("run", [(number, job.request, job.name) for number, job in batch.items()]))
         # Now, not before, so that no cancel overtakes its job; and a new one: `cancel` may look through the old one.
         self._running = {**self._running, **batch}
         self._told.intersection_update(self._running)

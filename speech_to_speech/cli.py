@@ -4,13 +4,14 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 
-from speech_to_speech.errors import SettingsError
+from speech_to_speech.errors import EnvironmentFailed, SettingsError
 from speech_to_speech.models_command import models
 from speech_to_speech.settings import describe, load_settings
 
 USAGE = """usage: speech-to-speech serve [settings.json | --name value ...]
        speech-to-speech serve --help [--profile NAME ...]
        speech-to-speech models [--json] [--models MODULES]
+       speech-to-speech env list | create NAME | remove NAME
        speech-to-speech --version"""
 
 
@@ -26,9 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return serve(rest)
         elif command == "models":
             print(USAGE if {"--help", "-h"}.intersection(rest) else models(rest))
+        elif command == "env":
+            from speech_to_speech.environments.command import env
+
+            print(env(rest))
         else:
-            raise SettingsError(f"unknown command {command!r}; there are serve, models, --help, --version")
-    except SettingsError as error:
+            raise SettingsError(f"unknown command {command!r}; there are serve, models, env, --help, --version")
+    except (SettingsError, EnvironmentFailed) as error:
         print(f"speech-to-speech: {error}", file=sys.stderr)
         return 2
     return 0

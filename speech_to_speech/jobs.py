@@ -1,7 +1,7 @@
 """What a model sees of the world: a batch of jobs, in a thread or a process of its own.
 
-This module and `frames`, `errors`, `registry` are all that a worker process imports of this package, so it stays free
-of anything but the standard library.
+This module and `frames`, `errors`, `registry` are imported by worker processes, also in environments without the
+service's packages, so they stay free of anything but the standard library.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +23,10 @@ class Job(Protocol[In_co, Out_contra]):
 
     @property
     def request(self) -> In_co: ...
+
+    @property
+    def name(self) -> str:
+        """Whose it is, for logs; may be empty."""
 
     @property
     def cancelled(self) -> bool:
@@ -86,6 +90,7 @@ class ListJob(Generic[In, Out]):
     """A job that keeps its outputs in a list: for warm-up."""
 
     cancelled = False
+    name = ""
 
     def __init__(self, request: In) -> None:
         self.request = request

@@ -48,7 +48,7 @@ def row(backend: Backend) -> dict[str, Any]:
     return {
         "stage": backend.stage,
         "name": backend.name,
-        "installed": not backend.missing,
+        "installed": backend.installed,
         "install": backend.install,
         "runs_on": list(backend.runs_on),
         "languages": None if languages is None else in_order(languages),

@@ -7,13 +7,18 @@ the time and says where utterances begin and end, `floor.Floor` whose turn it is
 utterance.
 """
 
+import importlib
 import logging
+import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
 
-from speech_to_speech.child import ChildModel
+from speech_to_speech.child import COMMAND, ChildModel, unprepared
+from speech_to_speech.environments import bootstrap
+from speech_to_speech.errors import SettingsError
 from speech_to_speech.events import SpeechTranscribed
 from speech_to_speech.frames import ChatRequest, Transcript
 from speech_to_speech.jobs import Model
@@ -21,7 +26,7 @@ from speech_to_speech.languages import AUTO, SIX, in_common
 from speech_to_speech.llm.stage import LlmStage
 from speech_to_speech.metrics import Metrics
 from speech_to_speech.record import TurnRecord
-from speech_to_speech.registry import TURN, find
+from speech_to_speech.registry import TURN, Backend, find
 from speech_to_speech.reply import Reply
 from speech_to_speech.settings import Settings, languages_of
 from speech_to_speech.stt.stage import SttStage
@@ -156,8 +161,19 @@ def make_worker(stage: str, settings: Settings, metrics: Metrics) -> Worker[Any,
     options = settings.options[stage]
     batch_limit = (stage != "vad" and getattr(settings, f"{stage}_batch_limit")) or model_class.batch_limit
     kind = getattr(settings, f"{stage}_worker") or model_class.worker
+    if backend.environment is not None and kind == "thread":
+        raise SettingsError(f"{stage}_worker: {stage} {backend.name} has an environment of its own, so it is a process")
     model: Model[Any, Any] = (
-        ChildModel(stage, backend.target, options, batch_limit, continuous=getattr(model_class, "continuous", False))
+        ChildModel(
+            stage,
+            backend.target,
+            options,
+            batch_limit,
+            prepare=getattr(model_class, "prepare", unprepared),
+            continuous=getattr(model_class, "continuous", False),
+            command=worker_command(backend),
+            memory_bytes=worker_memory_bytes(settings),
+        )
         if kind == "process"
         else model_class(options)
     )
@@ -171,6 +187,28 @@ def make_worker(stage: str, settings: Settings, metrics: Metrics) -> Worker[Any,
         evicts=stage in EVICTING,
         on_batch=metrics.observe_batch,
     )
+
+
+def worker_command(backend: Backend) -> tuple[str, ...]:
+    """What starts the backend's process, in its own environment if it has one."""
+    if backend.environment is None:
+        return COMMAND
+    ours = [package_of("speech_to_speech"), package_of(backend.target.partition(":")[0].partition(".")[0])]
+    named = dict.fromkeys(f"{name}={path}" for name, path in ours)
+    return (str(backend.environment.python), "-I", bootstrap.__file__, *named, "--")
+
+
+def package_of(name: str) -> tuple[str, Path]:
+    """A top-level module's name, and its file or folder."""
+    module = importlib.import_module(name)
+    paths = getattr(module, "__path__", None)
+    return name, Path(paths[0] if paths else str(module.__file__))
+
+
+def worker_memory_bytes(settings: Settings) -> int:
+    if settings.worker_memory_gb is not None:
+        return int(settings.worker_memory_gb * 1e9)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def make_turn_stage(worker: Worker[Any, Any] | None, settings: Settings) -> TurnStage | None:

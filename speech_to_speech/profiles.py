@@ -9,6 +9,8 @@ ON_CPU: dict[str, object] = {
     "lm_device": "cpu",
     "facebook_mms_device": "cpu",
     "kokoro_device": "cpu",
+    "melo_device": "cpu",
+    "tts_device": "cpu",
 }
 # Models of the real classes, trained on a few phrases (scripts/make_tiny_models.py).
 TINY = Path(__file__).parents[1] / "tiny_models"
@@ -52,8 +54,8 @@ PROFILES: dict[str, dict[str, object]] = {
         "llm": "transformers",
         "lm_model_name": "meta-llama/Meta-Llama-3.1-8B-Instruct",
         "lm_device": "cuda",
-        "tts": "kokoro",
-        "kokoro_device": "cuda",
+        "tts": "melo",
+        "melo_device": "cuda",
         "chat_size": 10,
         "partial_interval_ms": 500,
     },

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from speech_to_speech.environments.environment import Environment
 from speech_to_speech.errors import BackendMissing, SettingsError
 
 STAGES = ("vad", "stt", "llm", "tts")
@@ -36,9 +37,22 @@ def extra(name: str) -> str:
     return f"pip install 'speech-to-speech-service[{name}]'"
 
 
+def extra_and_environment(name: str) -> str:
+    """The same where a backend has an environment of its own, which make makes along."""
+    return extra(name) if CHECKOUT else f"{extra(name)} && speech-to-speech env create {name}"
+
+
+def requirements_of(name: str) -> str:
+    """The file of pinned packages of one of our own environments."""
+    return str(Path(__file__).parent / "environments" / f"{name}.txt")
+
+
 @dataclass(frozen=True)
 class Backend:
     """A model that can be chosen by name: its class as `module:Class`, the packages it imports, how to install them.
+
+    A backend that can't be installed beside the others names `requirements`, a file of pinned packages, instead: it
+    runs in an environment and a process of its own (`environments`).
 
     The rest is for people who choose: the devices it runs on, the licence of its code, that of the weights if they
     have another, and the checkpoint it loads by default, if its options don't say.
@@ -53,6 +67,16 @@ class Backend:
     licence: str = ""
     weights_licence: str = ""
     checkpoint: str = ""
+    requirements: str = ""
+
+    @property
+    def environment(self) -> Environment | None:
+        """Where it runs, if not in the service's own environment."""
+        return Environment.of(self.requirements) if self.requirements else None
+
+    @property
+    def installed(self) -> bool:
+        return not self.missing and (self.environment is None or self.environment.state == "ready")
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -63,10 +87,12 @@ class Backend:
         """The backend's class.
 
         Raises:
-            BackendMissing: its packages are not installed.
+            BackendMissing: its packages are not installed, or its environment was not made.
         """
         if self.missing:
             raise BackendMissing(f"{self.stage} {self.name} needs {', '.join(self.missing)}: {self.install}")
+        if self.environment is not None and (problem := self.environment.problem) is not None:
+            raise BackendMissing(f"{self.stage} {self.name}: {problem}")
         return import_target(self.target)
 
 
@@ -164,6 +190,25 @@ BACKENDS: dict[tuple[str, str], Backend] = {
             CPU,
             "GPL-3.0",
         ),
+        Backend(
+            "tts",
+            "parler",
+            "speech_to_speech.tts.parler:Parler",
+            needs=("huggingface_hub",),
+            install=extra_and_environment("parler"),
+            runs_on=TORCH,
+            licence=APACHE,
+            requirements=requirements_of("parler"),
+        ),
+        Backend(
+            "tts",
+            "melo",
+            "speech_to_speech.tts.melo:Melo",
+            install=extra_and_environment("melo"),
+            runs_on=TORCH,
+            licence="MIT",
+            requirements=requirements_of("melo"),
+        ),
         Backend("tts", "loadtest", "speech_to_speech.tts.loadtest:LoadtestTts", runs_on=CPU, licence=APACHE),
     )
 }
@@ -179,8 +224,12 @@ def register_model(
     licence: str = "",
     weights_licence: str = "",
     checkpoint: str = "",
+    requirements: str = "",
 ) -> Callable[[Class], Class]:
     """Make the decorated class a backend of `stage` (vad, turn, stt, llm or tts), to be chosen by `name`.
+
+    `requirements` is a file of pinned packages, if it needs an environment of its own; its module may then import
+    nothing at its top but the standard library, `speech_to_speech.frames` and `.errors`.
 
     The rest is for the table of `speech-to-speech models`, and may be left out.
     """
@@ -196,6 +245,8 @@ def register_model(
             licence=licence,
             weights_licence=weights_licence,
             checkpoint=checkpoint,
+            requirements=requirements,
+            install=f"speech-to-speech env create {Path(requirements).stem}" if requirements else "",
         )
         return model
 

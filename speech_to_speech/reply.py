@@ -36,7 +36,7 @@ class Reply:
         """That of the answer; there when its words are."""
         self.playout = playout
         self.spoken = Spoken()
-        self.claim = Claim(speculative=speculative)
+        self.claim = Claim(speculative=speculative, name=record.turn_id)
         self.scope = anyio.CancelScope()
         self.error: Exception | None = None
         """Why a speculation came to nothing."""

@@ -104,6 +104,9 @@ class Settings:
     stt_worker: WorkerKind | None = setting(None, "the same for speech to text")
     llm_worker: WorkerKind | None = setting(None, "the same for the language model")
     tts_worker: WorkerKind | None = setting(None, "the same for text to speech")
+    worker_memory_gb: Positive | None = setting(
+        None, "bound of the data of each model's process, in GB (Linux): by default half of the machine's memory"
+    )
     turn_batch_limit: Count | None = setting(None, "requests in one call, instead of the backend's own limit")
     stt_batch_limit: Count | None = setting(None, "the same for speech to text")
     llm_batch_limit: Count | None = setting(None, "the same for the language model")

@@ -3,32 +3,40 @@
 The connection's first message names the model; after `ready`, batches come in and outputs go out. What comes while a
 batch runs joins it if the model is continuous (`jobs.ContinuousModel`), else it is the next one. The process ends when
 the connection does, and on Linux with its parent, whatever it is doing.
+
+It may run in an environment without any of this package's dependencies (`environments.bootstrap`): this module and what
+it imports need the standard library only.
 """
 
 import contextlib
 import ctypes
+import logging
 import os
 import pickle
 import queue
 import signal
 import sys
 import threading
-import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
+from speech_to_speech.child_output import record_format
 from speech_to_speech.errors import SpeechToSpeechError, StageFailed
 from speech_to_speech.registry import import_target
 
+logger = logging.getLogger(__name__)
+
 PR_SET_PDEATHSIG = 1  # prctl(2)
+OUT_OF_MEMORY = 75  # exit code
 
 
 class ChildJob:
     """A job in the child: its outputs go over the connection."""
 
-    def __init__(self, child: "Child", number: int, request: Any) -> None:
+    def __init__(self, child: "Child", number: int, request: Any, name: str) -> None:
         self.number = number
         self.request = request
+        self.name = name
         self.cancelled = False
         self._child = child
 
@@ -60,10 +68,12 @@ class Child:
 
     def serve(self) -> None:
         match self.connection.recv():
-            case ("load", str() as stage, str() as target, options):
+            case ("load", str() as stage, str() as target, arguments, int() as log_level, int() as memory_bytes):
                 self.stage = stage
+                self._log(log_level)
                 try:
-                    model = import_target(target)(options)
+                    limit_memory(memory_bytes)
+                    model = import_target(target)(*arguments)
                     model.load()
                     model.warm_up()
                 except Exception as error:
@@ -82,11 +92,25 @@ class Child:
                     model.run_continuously(self._running, self._join)
                 else:
                     model.run(self._running)
+            except MemoryError:
+                logger.error("%s: out of memory; its bound is worker_memory_gb", self.stage)
+                os._exit(OUT_OF_MEMORY)  # what is left of it can't be trusted
             except Exception as error:
-                traceback.print_exc()  # to the service's own stderr; the client is told the type only
+                logger.exception("%s: the model raised", self.stage)  # the client is told the type only
                 for job in self._running:
                     job.fail(error)
             self.end(self._running)
+
+    def _log(self, level: int) -> None:
+        """Records go to the parent's log, with the requests under way."""
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter(record_format()))
+        handler.addFilter(self._name_requests)
+        logging.basicConfig(level=level, handlers=[handler], force=True)
+
+    def _name_requests(self, record: logging.LogRecord) -> bool:
+        record.requests = " ".join(job.name for job in self._running if job.name)
+        return True
 
     def _join(self) -> list[ChildJob]:
         """What has come since for the open batch; the parent sends no more than fit."""
@@ -116,7 +140,7 @@ class Child:
                 os._exit(0)
             match message:
                 case ("run", batch):
-                    jobs = [ChildJob(self, number, request) for number, request in batch]
+                    jobs = [ChildJob(self, number, request, name) for number, request, name in batch]
                     self._jobs.update((job.number, job) for job in jobs)
                     self._batches.put(jobs)
                 case ("cancel", number):
@@ -131,6 +155,14 @@ def portable(error: Exception, stage: str) -> Exception:
             pickle.loads(pickle.dumps(error))
             return error
     return StageFailed(stage, f"the model raised {type(error).__name__}")
+
+
+def limit_memory(most_bytes: int) -> None:
+    """Have the kernel refuse this process more data than that; 0 for no bound, as where there is no such limit."""
+    if most_bytes and sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))
 
 
 def end_with_parent(parent: int) -> None:

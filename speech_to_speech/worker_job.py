@@ -25,8 +25,10 @@ class Claim:
     """How the requests of one reply stand in the lines. What is speculative may come to nothing, so it waits behind
     what is confirmed and gives way to it; its owner confirms it when it is certain."""
 
-    def __init__(self, *, speculative: bool = False) -> None:
+    def __init__(self, *, speculative: bool = False, name: str = "") -> None:
         self.speculative = speculative
+        self.name = name
+        """Whose requests they are, for logs."""
         self.evicted = False
         """A request gave way: the reply has to be begun anew."""
 
@@ -71,6 +73,10 @@ class WorkerJob(Generic[In, Out]):
         self._send: MemoryObjectSendStream[tuple[Out, float]]
         self._outputs: MemoryObjectReceiveStream[tuple[Out, float]]
         self._send, self._outputs = anyio.create_memory_object_stream[tuple[Out, float]](OUTPUT_LIMIT)
+
+    @property
+    def name(self) -> str:
+        return self.claim.name
 
     # The model's thread.
 

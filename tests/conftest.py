@@ -1,11 +1,15 @@
 """What all tests share."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import fakes
 import pytest
+
+from speech_to_speech.environments.environment import FOLDER_VARIABLE
+from speech_to_speech.registry import BACKENDS
 
 HERE = str(Path(__file__).parent)
 
@@ -16,6 +20,18 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("P
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def seeming_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks like the environments of our own backends; nothing can be started in them."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "environments"))
+    for backend in BACKENDS.values():
+        environment = backend.environment
+        if environment is not None and not environment.folder.exists():
+            environment.python.parent.mkdir(parents=True)
+            environment.python.symlink_to(sys.executable)
+            environment.finish([])
 
 
 @pytest.fixture

@@ -274,11 +274,11 @@ def utterance(hz: float, text: str = "I would really love a long holiday near th
     return to_pcm(np.concatenate(whole).astype(np.float32))
 
 
-def main_hz(pcm: bytes) -> float:
+def main_hz(pcm: bytes, sample_rate_hz: int = SAMPLE_RATE_HZ) -> float:
     """The strongest frequency in some audio."""
     samples = to_float(pcm)
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 1 << 18))
-    return float(spectrum.argmax()) * SAMPLE_RATE_HZ / (1 << 18)
+    return float(spectrum.argmax()) * sample_rate_hz / (1 << 18)
 
 
 def rms(pcm: bytes) -> float:

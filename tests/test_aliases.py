@@ -10,6 +10,9 @@ from speech_to_speech.profiles import PROFILES
 __all__ = ["json_file"]  # a fixture
 
 
+pytestmark = pytest.mark.usefixtures("seeming_environments")
+
+
 def test_the_environment_of_an_endpoint() -> None:
     settings = load(PROFILE="l4", LM_MODEL_NAME="org/model", CHAT_SIZE="4")
     assert (settings.options["llm"].lm_model_name, settings.chat_size) == ("org/model", 4)

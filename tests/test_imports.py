@@ -84,10 +84,11 @@ def test_reading_settings_loads_no_model_library_and_no_web_stack() -> None:
     assert roots(set(loaded)) & {*HEAVY, "starlette", "uvicorn"} == set()
 
 
-def test_a_worker_process_imports_only_the_standard_library_and_four_modules() -> None:
+def test_a_worker_process_imports_only_the_standard_library_and_a_few_modules() -> None:
     loaded = loaded_by("speech_to_speech.worker")
     own = {name for name in loaded if name.partition(".")[0] == "speech_to_speech"}
-    allowed = {f"speech_to_speech.{name}" for name in ("worker", "errors", "registry", "jobs", "frames")}
+    few = ("worker", "child_output", "errors", "registry", "jobs", "frames", "environments", "environments.environment")
+    allowed = {f"speech_to_speech.{name}" for name in few}
     assert own <= {"speech_to_speech", *allowed}
     # `__mp_main__` is multiprocessing's other name for the main module.
     assert roots(loaded - own) - sys.stdlib_module_names == {"__mp_main__"}

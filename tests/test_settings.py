@@ -175,6 +175,7 @@ def test_a_service_without_a_turn_detector_has_no_options_for_one() -> None:
     assert set(load("--turn", "none").options) == set(STAGES)
 
 
+@pytest.mark.usefixtures("seeming_environments")
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_is_valid(profile: str) -> None:
     assert load("--profile", profile).profile == profile
@@ -217,7 +218,7 @@ def test_internal_fields_are_no_options() -> None:
         ("profile", "fast", "profile: unknown profile 'fast'; there are embedded, loadtest"),
         ("stt", "ears", "stt: unknown backend 'ears'; there are faster-whisper, loadtest, pocketsphinx, "),
         ("llm", "brain", "llm: unknown backend 'brain'; there are eliza, loadtest, open_api, "),
-        ("tts", "mouth", "tts: unknown backend 'mouth'; there are espeak, facebookMMS, kokoro, loadtest"),
+        ("tts", "mouth", "tts: unknown backend 'mouth'; there are espeak, facebookMMS, kokoro, loadtest, melo, parler"),
         ("nonsense", "1", "unknown option --nonsense; there are --allowed_origins, "),
         ("tresh", "1", "unknown option --tresh (did you mean --thresh?); there are "),
         ("port", "http", "port: input should be a valid integer"),
@@ -362,6 +363,7 @@ def test_every_default_is_valid_for_its_own_setting() -> None:
     assert load(*arguments) == settings
 
 
+@pytest.mark.usefixtures("seeming_environments")
 def test_every_registered_backend_has_options_and_a_module() -> None:
     for (stage, name), backend in registry.BACKENDS.items():
         assert (backend.stage, backend.name) == (stage, name)
