@@ -8,7 +8,19 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import barge_in, batching, endpointing, gpu, load, overlap, parts, speculation, startup, turns
+from benchmarks import (
+    barge_in,
+    batching,
+    endpointing,
+    gpu,
+    load,
+    overlap,
+    parts,
+    processes,
+    speculation,
+    startup,
+    turns,
+)
 
 PARTS = {
     "startup": (startup, "process start to health 200"),
@@ -19,6 +31,7 @@ PARTS = {
     "overlap": (overlap, "sounds over a reply: echo, interruptions, coughs, listeners' words"),
     "load": (load, "latency, capacity, CPU and memory under many conversations"),
     "turns": (turns, "with real models: a turn outside their own calls, and many in one batch"),
+    "processes": (processes, "models on threads and in processes: a chunk's way, and conversations beside busy ones"),
     "batching": (batching, "continuous batching of the language model against plain batches"),
     "gpu": (gpu, "models of real sizes, or tiny ones on the CPU: soft end to first audio, throughput"),
 }
