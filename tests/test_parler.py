@@ -185,6 +185,18 @@ async def test_each_language_has_its_voice_and_others_an_error(tiny: Path) -> No
 
 
 @needs_environment
+@pytest.mark.timeout(600)  # g++ is slow
+async def test_a_compiled_model_speaks_prompts_of_any_length(tiny: Path) -> None:
+    lengths = {}
+    for mode in (None, "default"):
+        compiled = {} if mode is None else {"tts_compile_mode": mode, "max_prompt_pad_length": 3}
+        async with speaking(tiny, tts_gen_min_new_tokens=64, tts_gen_max_new_tokens=64, **compiled) as worker:
+            lengths[mode] = [sum(len(c.pcm) for c in await say(worker, text)) for text in ("A", "Hi Anna", "a " * 20)]
+    assert lengths["default"][:2] == lengths[None][:2]
+    assert lengths["default"][2] > 3 * lengths["default"][0]  # in parts
+
+
+@needs_environment
 async def test_a_broken_checkpoint_is_one_line(tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
     with (tmp_path / "model.safetensors").open("r+b") as weights:

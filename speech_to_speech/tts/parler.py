@@ -121,7 +121,7 @@ class Parler:
         """
         import torch
         from parler_tts import ParlerTTSForConditionalGeneration, ParlerTTSStreamer
-        from transformers import AutoTokenizer
+        from transformers import AutoTokenizer, StaticCache
 
         from speech_to_speech.checkpoints import choose_device, choose_dtype, loading, require_memory
 
@@ -141,6 +141,8 @@ class Parler:
             self._descriptions[language] = tokenizer(description, return_tensors="pt").to(self._device)
         self._streamer_class = streamer_class(ParlerTTSStreamer)
         if options.tts_compile_mode is not None:
+            # parler-tts 0.2.3 asks for what transformers 4.46.1, its own pin, calls `batch_size`.
+            StaticCache.max_batch_size = property(lambda cache: cache.batch_size)  # type: ignore[attr-defined]
             self._model.generation_config.cache_implementation = "static"
             self._model.forward = torch.compile(self._model.forward, mode=options.tts_compile_mode)
         logger.info("tts: %s on %s in %s", name, self._device, str(dtype).removeprefix("torch."))
