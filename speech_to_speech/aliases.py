@@ -10,6 +10,7 @@ FLAGS = {
     "open_api_init_chat_prompt": "init_chat_prompt",
     "faster_whisper_stt_gen_language": "language",
     "tts_language": "language",
+    "melo_language": "language",
 }
 # What is chosen by a backend's name or, for the backend that is chosen elsewhere, by a model's.
 MODELS = {"ASR_MODEL": "stt", "LLM_MODEL": "llm", "LM_MODEL_NAME": "llm", "TTS_MODEL": "tts"}

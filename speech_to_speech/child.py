@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar, Generic
 
+from speech_to_speech.child_memory import MemoryGuard
 from speech_to_speech.child_output import ChildOutput
 from speech_to_speech.errors import StageFailed, WorkerDied
 from speech_to_speech.jobs import In, Job, Out, WorkerKind
@@ -66,7 +67,7 @@ class ChildModel(Generic[In, Out]):
     `target` is the model's class as `module:Class`, `options` the one argument of its constructor, unless `prepare`
     makes others of it, once and in this process (it may fetch weights). `continuous` is what the class says of itself
     (`jobs.ContinuousModel`), `command` what starts a worker, in another environment say, and `memory_bytes` the bound
-    of its data; 0 for none.
+    of its memory; 0 for none.
     """
 
     worker: ClassVar[WorkerKind] = "process"
@@ -99,6 +100,7 @@ class ChildModel(Generic[In, Out]):
         self._ids = itertools.count()
         self._running: dict[int, Job[In, Out]] = {}
         self._told: set[int] = set()  # of those, which the process knows to be cancelled
+        self._guard: MemoryGuard | None = None
         self._killed = False
 
     @property
@@ -121,7 +123,7 @@ class ChildModel(Generic[In, Out]):
         self._start()
         assert self._connection is not None
         level = logging.getLogger().getEffectiveLevel()
-        self._send(("load", self.stage, self.target, self._arguments, level, self._memory_bytes))
+        self._send(("load", self.stage, self.target, self._arguments, level))
         if not self._connection.poll(LOAD_TIMEOUT_S):
             self.kill()
         match self._receive():
@@ -152,7 +154,9 @@ class ChildModel(Generic[In, Out]):
         finally:
             theirs.close()
             os.close(write_end)
-        ChildOutput(read_end, f"{self.stage} (pid {self._process.pid})")
+        who = f"{self.stage} (pid {self._process.pid})"
+        ChildOutput(read_end, who)
+        self._guard = MemoryGuard(self._process.pid, self._memory_bytes, self.kill, who)
         self._killed = False
         self._connection = Connection(ours.detach())
         if self.continuous:
@@ -246,6 +250,8 @@ class ChildModel(Generic[In, Out]):
             waker, self._waker = self._waker, None
             if waker is not None:
                 waker.close()
+        if self._guard is not None:
+            self._guard.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -78,6 +78,20 @@ def fetch(name: str, *, flag: str) -> Path:
     return HubModel(match[1], match[2], flag).fetch()
 
 
+def fetch_files(name: str, patterns: Sequence[str], *, flag: str) -> Path:
+    """A folder with those of a repository's files that match, such as a tokenizer's: from the cache, else from the hub.
+
+    Raises:
+        CheckpointError: they can't be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    def download() -> Path:
+        return Path(snapshot_download(name, allow_patterns=list(patterns), etag_timeout=ANSWER_TIMEOUT_S))
+
+    return HubModel(name, None, flag).bounded(download, STALL_LIMIT_S, lambda: None)
+
+
 class HubModel:
     """One model on the hub, and its copy in the cache."""
 
@@ -127,7 +141,7 @@ class HubModel:
 
     def _download(self, *, patient: bool) -> Path:
         """What the hub has now, downloaded as far as it is not in the cache."""
-        info = self._bounded(lambda: self._ask(patient=patient), ASKING_LIMIT_S, lambda: None)
+        info = self.bounded(lambda: self._ask(patient=patient), ASKING_LIMIT_S, lambda: None)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
         files = sorted(wanted(sizes), key=sizes.__getitem__)  # so that what has its weights has all the rest
         if not any(is_weights(file) for file in files):
@@ -141,14 +155,14 @@ class HubModel:
         logger.info("%s: downloading %s: %d files, %s, to %s", *told)
         started = time.monotonic()
         progress = Progress(blobs, lambda count: self._tell(count, total), LOG_INTERVAL_S)
-        folder = self._bounded(lambda: self._complete(files, info.sha, progress.sign), STALL_LIMIT_S, progress)
+        folder = self.bounded(lambda: self._complete(files, info.sha, progress.sign), STALL_LIMIT_S, progress)
         logger.info("%s: downloaded %s in %.1f s", self.flag, self.name, time.monotonic() - started)
         return folder
 
     def _tell(self, count: int, total: int) -> None:
         logger.info("%s: %s of %s", self.flag, shown_bytes(count), shown_bytes(total))
 
-    def _bounded(self, step: Callable[[], Result], limit_s: float, progress: Callable[[], object]) -> Result:
+    def bounded(self, step: Callable[[], Result], limit_s: float, progress: Callable[[], object]) -> Result:
         """The result of something that asks the hub, unless nothing comes from it for `limit_s`."""
         try:
             return watched(step, f"{self.flag}-download", limit_s, progress)

@@ -105,7 +105,7 @@ class Settings:
     llm_worker: WorkerKind | None = setting(None, "the same for the language model")
     tts_worker: WorkerKind | None = setting(None, "the same for text to speech")
     worker_memory_gb: Positive | None = setting(
-        None, "bound of the data of each model's process, in GB (Linux): by default half of the machine's memory"
+        None, "bound of the memory of each model's process, in GB (Linux): by default half of the machine's"
     )
     turn_batch_limit: Count | None = setting(None, "requests in one call, instead of the backend's own limit")
     stt_batch_limit: Count | None = setting(None, "the same for speech to text")

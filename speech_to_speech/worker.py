@@ -27,7 +27,6 @@ from speech_to_speech.registry import import_target
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-OUT_OF_MEMORY = 75  # exit code
 
 
 class ChildJob:
@@ -68,11 +67,10 @@ class Child:
 
     def serve(self) -> None:
         match self.connection.recv():
-            case ("load", str() as stage, str() as target, arguments, int() as log_level, int() as memory_bytes):
+            case ("load", str() as stage, str() as target, arguments, int() as log_level):
                 self.stage = stage
                 self._log(log_level)
                 try:
-                    limit_memory(memory_bytes)
                     model = import_target(target)(*arguments)
                     model.load()
                     model.warm_up()
@@ -92,9 +90,6 @@ class Child:
                     model.run_continuously(self._running, self._join)
                 else:
                     model.run(self._running)
-            except MemoryError:
-                logger.error("%s: out of memory; its bound is worker_memory_gb", self.stage)
-                os._exit(OUT_OF_MEMORY)  # what is left of it can't be trusted
             except Exception as error:
                 logger.exception("%s: the model raised", self.stage)  # the client is told the type only
                 for job in self._running:
@@ -155,14 +150,6 @@ def portable(error: Exception, stage: str) -> Exception:
             pickle.loads(pickle.dumps(error))
             return error
     return StageFailed(stage, f"the model raised {type(error).__name__}")
-
-
-def limit_memory(most_bytes: int) -> None:
-    """Have the kernel refuse this process more data than that; 0 for no bound, as where there is no such limit."""
-    if most_bytes and sys.platform == "linux":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))
 
 
 def end_with_parent(parent: int) -> None:

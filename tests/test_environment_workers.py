@@ -29,6 +29,7 @@ pytestmark = pytest.mark.anyio
 HERE = Path(__file__).parent
 FLAGS = ["--models", "own_voice", "--tts", "own_voice", "--stt", "loadtest", "--llm", "loadtest", "--turn", "none"]
 SPEECH = ["--models", "own_voice", "--tts", "own_voice"]
+QUESTION = spoken("What a nice day it is") + bytes(48_000)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -132,13 +133,13 @@ async def test_what_it_logs_has_the_turns_it_works_for(caplog: pytest.LogCapture
         assert f"tts (pid {pid}): printed" in records
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's data")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process takes")
 async def test_a_process_that_takes_memory_without_bound(caplog: pytest.LogCaptureFixture) -> None:
     async with voice("--worker_memory_gb", "0.4") as worker:
         pid = worker.model.pid
         with pytest.raises(WorkerDied):
             await say(worker, "one grow")
-        await eventually(lambda: "out of memory; its bound is worker_memory_gb" in caplog.text, "it is told")
+        await eventually(lambda: "its bound is 0.4 (worker_memory_gb): it is ended" in caplog.text, "it is told")
         assert process_gone(pid)
         await still_speaks(worker)
         assert resident_mib(worker.model.pid) < 100
@@ -191,13 +192,19 @@ def worker_pids(service: Service) -> list[int]:
 
 
 async def test_a_turn_whose_voice_dies_has_an_error_and_the_next_one_speaks() -> None:
-    with Service(*SPEECH) as service:
+    with Service(*SPEECH, "--own_voice_wait_s", "0.2") as service:
+        (pid,) = worker_pids(service)
         async with service.talk() as talk:
-            assert (await talk.turn(spoken("What a nice day it is") + bytes(48_000))).audio
-            (pid,) = worker_pids(service)
+            await talk.send(QUESTION)
+            while isinstance(await talk.websocket.recv(), str):
+                pass  # events, before the first sound
             os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: service.health()[0] == 200 and worker_pids(service) not in ([], [pid]), "restarted")
-            assert (await talk.turn(spoken("What a nice day it is") + bytes(48_000))).audio
+            cut = await talk.reply()
+            assert [(error["code"], error["stage"]) for error in cut.events if error["type"] == "error"] == [
+                ("worker_died", "tts")
+            ]
+            assert (await talk.turn(QUESTION)).audio
+        assert worker_pids(service) not in ([], [pid])
 
 
 async def test_two_services_share_an_environment_and_their_processes_end_with_them() -> None:
@@ -207,12 +214,12 @@ async def test_two_services_share_an_environment_and_their_processes_end_with_th
         async with one.talk() as first, other.talk() as second, anyio.create_task_group() as tasks:
 
             async def ask(talk: Any) -> None:
-                assert (await talk.turn(spoken("What a nice day it is") + bytes(48_000))).audio
+                assert (await talk.turn(QUESTION)).audio
 
             tasks.start_soon(ask, first)
             tasks.start_soon(ask, second)
         os.kill(one.pid, signal.SIGKILL)
         wait_until(lambda: process_gone(pids[0]), "its process is gone")
         async with other.talk() as talk:
-            assert (await talk.turn(spoken("What a nice day it is") + bytes(48_000))).audio
+            assert (await talk.turn(QUESTION)).audio
     wait_until(lambda: process_gone(pids[1]), "so is the other's")

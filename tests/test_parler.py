@@ -4,6 +4,7 @@ The environment takes minutes to make. `PARLER_ENVIRONMENTS` names a folder wher
 """
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -93,6 +94,25 @@ def test_a_checkpoint_of_another_class_is_refused() -> None:
     llama = ROOT / "tiny_models" / "llama"
     with pytest.raises(CheckpointError, match=r"^tts_model_name: .*llama is a llama model, a Parler-TTS is needed"):
         Parler.prepare(Parler.Options(tts_model_name=str(llama)))
+
+
+def test_a_tokenizer_of_its_own_for_descriptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"model_type": "parler_tts", "vocab_size": 90, "text_encoder": {"vocab_size": 90, "_name_or_path": "a/t5"}}
+    options = Parler.Options(tts_model_name=str(tmp_path))
+
+    def prepared() -> Path:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        return Parler.prepare(options)[2]
+
+    assert prepared() == tmp_path
+    config["vocab_size"] = 99
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(CheckpointError, match=r"^tts_model_name: .*a/t5"):
+        prepared()
+    (tmp_path / "description_tokenizer").mkdir()
+    assert prepared() == tmp_path / "description_tokenizer"
 
 
 # In the environment.

@@ -4,7 +4,6 @@ Its library pins transformers 4.46, so it runs in an environment of its own (`en
 imports nothing of the package that needs more than the standard library.
 """
 
-import json
 import logging
 import math
 import re
@@ -25,6 +24,10 @@ COMPILE_MODES = ("default", "reduce-overhead")
 FRAMES_PER_CHARACTER = 6  # of slow speech: 86 frames of audio codes a second, 15 characters
 MOST_FRAMES = 4096
 LARGEST_PAD = 12  # so prompts of 4096 tokens
+# The multilingual checkpoints read descriptions with their text encoder's tokenizer: a folder beside the weights, or
+# files of the encoder's own repository.
+DESCRIPTIONS = "description_tokenizer"
+TOKENIZER = ("tokenizer*", "special_tokens_map.json", "spiece.model")
 
 SpeakJob = Job[SpeakRequest, AudioChunk]
 
@@ -84,10 +87,11 @@ class Parler:
             if self.description is not None and not self.description.strip():
                 raise ValueError("description: a sentence is expected")
 
-    def __init__(self, options: Options, folder: Path) -> None:
-        """`folder` has the checkpoint."""
+    def __init__(self, options: Options, folder: Path, descriptions: Path) -> None:
+        """`folder` has the checkpoint, `descriptions` the tokenizer of what describes the voice: mostly the same."""
         self._options = options
         self._folder = folder
+        self._tokenizer_of_descriptions = descriptions
         self._speakers = speakers_of(options.tts_model_name)
         self._descriptions: dict[str, Any] = {}  # tokens, by language
         self._model: Any
@@ -101,17 +105,28 @@ class Parler:
         return frozenset(speakers_of(options.tts_model_name))
 
     @staticmethod
-    def prepare(options: Options) -> tuple[Options, Path]:
-        """In the service's own environment, which can talk to the hub: what the constructor takes."""
+    def prepare(options: Options) -> tuple[Options, Path, Path]:
+        """In the service's own environment, which can talk to the hub: what the constructor takes.
+
+        Raises:
+            CheckpointError: the checkpoint can't be had, or is no Parler-TTS.
+        """
         from speech_to_speech.checkpoints import fetch
+        from speech_to_speech.hub import fetch_files
+        from speech_to_speech.memory import read_json
 
         folder = fetch(options.tts_model_name, flag="tts_model_name")
-        kind = json.loads((folder / "config.json").read_text()).get("model_type")
-        if kind != "parler_tts":
+        config = read_json(folder / "config.json")
+        if (kind := config.get("model_type")) != "parler_tts":
             raise CheckpointError(
                 f"tts_model_name: {options.tts_model_name} is a {kind} model, a Parler-TTS is needed; choose another"
             )
-        return options, folder
+        encoder = config.get("text_encoder") or {}
+        if "_name_or_path" not in encoder or encoder.get("vocab_size") == config.get("vocab_size"):
+            return options, folder, folder
+        if (beside := folder / DESCRIPTIONS).is_dir():
+            return options, folder, beside
+        return options, folder, fetch_files(encoder["_name_or_path"], TOKENIZER, flag="tts_model_name")
 
     def load(self) -> None:
         """Read the checkpoint and put it on its device.
@@ -133,8 +148,7 @@ class Parler:
             require_memory(self._folder, self._device, dtype, flag="tts_model_name")
             model = ParlerTTSForConditionalGeneration.from_pretrained(self._folder, torch_dtype=dtype)
             self._prompt_tokenizer = AutoTokenizer.from_pretrained(self._folder)
-            described = self._folder / "description_tokenizer"
-            tokenizer = AutoTokenizer.from_pretrained(described if described.is_dir() else self._folder)
+            tokenizer = AutoTokenizer.from_pretrained(self._tokenizer_of_descriptions)
             self._model = model.to(self._device).eval()
         for language, speaker in self._speakers.items():
             description = options.description or description_of(speaker)
