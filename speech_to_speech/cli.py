@@ -4,7 +4,7 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 
-from speech_to_speech.errors import EnvironmentFailed, SettingsError
+from speech_to_speech.errors import SettingsError
 from speech_to_speech.models_command import models
 from speech_to_speech.settings import describe, load_settings
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(env(rest))
         else:
             raise SettingsError(f"unknown command {command!r}; there are serve, models, env, --help, --version")
-    except (SettingsError, EnvironmentFailed) as error:
+    except SettingsError as error:
         print(f"speech-to-speech: {error}", file=sys.stderr)
         return 2
     return 0

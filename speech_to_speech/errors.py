@@ -33,10 +33,8 @@ class CheckpointError(SettingsError):
     """A model's weights can't be had, don't fit or are not what the backend needs; the message names the fix."""
 
 
-class EnvironmentFailed(SpeechToSpeechError):
+class EnvironmentFailed(SettingsError):
     """An environment of a backend could not be made or removed; the message has the end of what the command printed."""
-
-    code = "environment_failed"
 
 
 # A stage failed: the turn ends, the conversation goes on.

@@ -21,6 +21,7 @@ from speech_to_speech.errors import SettingsError, StageFailed, StageTimeout, Wo
 from speech_to_speech.frames import AudioChunk, SpeakRequest
 from speech_to_speech.metrics import Metrics
 from speech_to_speech.pipeline import make_worker
+from speech_to_speech.registry import BACKENDS
 from speech_to_speech.settings import load_settings
 from speech_to_speech.worker_job import Claim
 from speech_to_speech.workers import Worker
@@ -40,6 +41,8 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv(FOLDER_VARIABLE, str(folder))
         create(Environment.of(HERE / "own_voice.txt"), str)
         yield folder
+    BACKENDS.pop(("tts", "own_voice"), None)  # which this process learnt with the settings
+    sys.modules.pop("own_voice", None)
 
 
 @contextlib.asynccontextmanager
