@@ -1,6 +1,6 @@
 """Ends a worker's process that takes more memory than it may.
 
-Not by the kernel's limits: those count addresses, of which CUDA reserves more than it uses.
+Not by the kernel's limits: those count addresses, and a GPU's libraries may reserve more of them than they use.
 """
 
 import logging

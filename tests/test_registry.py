@@ -68,7 +68,7 @@ def test_the_tests_have_every_backends_packages() -> None:
 def test_a_backend_is_a_class_in_a_module_that_is_there(backend: Backend) -> None:
     module, _, name = backend.target.partition(":")
     assert importlib.util.find_spec(module) is not None
-    assert getattr(importlib.import_module(module), name).Options
+    assert getattr(importlib.import_module(module), name).__name__ == name
 
 
 def test_what_is_missing_is_said_with_the_command() -> None:

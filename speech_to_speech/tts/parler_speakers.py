@@ -1,4 +1,7 @@
-"""Who speaks in the published Parler-TTS checkpoints: names that their model cards list as consistent.
+"""Who speaks in the published Parler-TTS checkpoints: names that others quote from their model cards.
+
+The cards could not be reached where this was written; of the multilingual checkpoint's English speaker no quote was
+found.
 
 - https://huggingface.co/parler-tts/parler-tts-mini-v1 (34 names), parler-tts-large-v1 (the same)
 - https://huggingface.co/parler-tts/parler-tts-mini-multilingual-v1.1
