@@ -144,7 +144,8 @@ def sends(data: bytes) -> Behaviour:
     """These bytes as the last of a stream's body."""
 
     async def run(exchange: Exchange) -> None:
-        await exchange.chunk(data)
+        if data:  # an empty chunk would be the end already, and the end itself the beginning of the next answer
+            await exchange.chunk(data)
         await exchange.end(done=False)
 
     return run

@@ -18,13 +18,12 @@ from typing import Any, Self
 
 import anyio
 import numpy as np
+from speech import spoken
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from speech_to_speech.audio import Resampler, Samples, to_float, to_pcm
-from speech_to_speech.frames import SAMPLE_RATE_HZ, AudioChunk, SpeakRequest, pcm_bytes
-from speech_to_speech.jobs import ListJob
-from speech_to_speech.tts.espeak import ESpeak
+from speech_to_speech.audio import Samples, to_float, to_pcm
+from speech_to_speech.frames import SAMPLE_RATE_HZ, pcm_bytes
 
 LIMIT_S = 30.0
 LOAD_LIMIT_S = 90.0  # PyTorch alone is imported for seconds
@@ -73,7 +72,45 @@ def resident_mib(pid: int) -> float:
     return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
 
 
-class Service:
+class Address:
+    """Where a service listens on the loopback address."""
+
+    port: int
+
+    def get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except (ConnectionError, http.client.HTTPException):
+            return 0, ""
+        finally:
+            connection.close()
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        status, body = self.get("/health")
+        return status, json.loads(body) if body else {}
+
+    def sessions(self) -> int:
+        return int(self.health()[1]["sessions"])
+
+    def metric(self, name: str) -> float:
+        """The value of the line that begins with `name`, 0 if there is none."""
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics")[1], re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def url(self, **query: object) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws?" + "&".join(f"{name}={value}" for name, value in query.items())
+
+    @contextlib.asynccontextmanager
+    async def talk(self, *, events: int = 1, paced: int = 0, **options: Any) -> AsyncIterator["Talk"]:
+        """One conversation."""
+        async with connect(self.url(events=events, paced=paced), **CLIENT, **options) as websocket:
+            yield Talk(websocket)
+
+
+class Service(Address):
     """`webservice_starlette.py` on a free port of the loopback address; stopped by its process id."""
 
     def __init__(
@@ -143,38 +180,6 @@ class Service:
         self._log.flush()
         return os.pread(self._log.fileno(), 1 << 22, 0).decode(errors="replace")
 
-    def get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        except (ConnectionError, http.client.HTTPException):
-            return 0, ""
-        finally:
-            connection.close()
-
-    def health(self) -> tuple[int, dict[str, Any]]:
-        status, body = self.get("/health")
-        return status, json.loads(body) if body else {}
-
-    def sessions(self) -> int:
-        return int(self.health()[1]["sessions"])
-
-    def metric(self, name: str) -> float:
-        """The value of the line that begins with `name`, 0 if there is none."""
-        found = re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics")[1], re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
-    def url(self, **query: object) -> str:
-        return f"ws://127.0.0.1:{self.port}/ws?" + "&".join(f"{name}={value}" for name, value in query.items())
-
-    @contextlib.asynccontextmanager
-    async def talk(self, *, events: int = 1, paced: int = 0, **options: Any) -> AsyncIterator["Talk"]:
-        """One conversation."""
-        async with connect(self.url(events=events, paced=paced), **CLIENT, **options) as websocket:
-            yield Talk(websocket)
-
 
 CLIENT: dict[str, Any] = {"proxy": None, "max_size": None, "compression": None, "close_timeout": 2}
 
@@ -237,24 +242,6 @@ class Talk:
 
 
 # What is said.
-
-
-@functools.cache
-def _synthesizer(voice: str, rate: int) -> ESpeak:
-    model = ESpeak(ESpeak.Options(espeak_voice=voice, espeak_rate=rate))
-    model.load()
-    return model
-
-
-@functools.cache
-def spoken(text: str, voice: str = "en-us", rate: int = 165) -> bytes:
-    """Speech without the silence around it: int16 PCM at 16 kHz, peak 0.5."""
-    job: ListJob[SpeakRequest, AudioChunk] = ListJob(SpeakRequest(text, "en"))
-    _synthesizer(voice, rate).run([job])
-    resampler = Resampler()
-    samples = to_float(b"".join([*map(resampler.push, job.outputs), resampler.finish()]))
-    loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
-    return to_pcm(0.5 * samples[loud[0] : loud[-1] + 1] / np.abs(samples).max())
 
 
 def noise(ms: float, level: float = 0.001, seed: int = 0) -> bytes:
