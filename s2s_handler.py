@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 import anyio
+import anyio.to_thread
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from speech_to_speech.errors import (
     BadMessage,
+    BadQuery,
     InternalError,
     MessageTooBig,
     NotReady,
@@ -27,8 +29,10 @@ from speech_to_speech.events import Event
 from speech_to_speech.metrics import Metrics
 from speech_to_speech.peers import ClientGone
 from speech_to_speech.pipeline import Pipeline
+from speech_to_speech.registry import extra
 from speech_to_speech.session import Session
 from speech_to_speech.settings import Settings
+from speech_to_speech.wire import mp3
 from speech_to_speech.wire.streaming import (
     DONE,
     StreamOptions,
@@ -155,6 +159,8 @@ class EndpointHandler:
         self._check_origin(headers)
         self._check_token(headers)
         options = decode_query(query)
+        if options.codec == "mp3" and not mp3.available():
+            raise BadQuery(f"codec: this service has no MP3; `{extra('mp3')}` on its machine adds it")
         if self.state != "ready":
             raise NotReady(f"the service is {self.state}; try again later")
         return options
@@ -180,6 +186,8 @@ class EndpointHandler:
     async def process_streaming_data(self, websocket: WebSocket, options: StreamOptions) -> None:
         """Hold the conversation of one accepted websocket, to its end."""
         client = WebSocketClient(websocket, events=options.events)
+        if options.codec == "mp3":
+            await anyio.to_thread.run_sync(mp3.load)
         if self.state == "stopping":
             await self._close(websocket, client, ServiceStopping("the service is being restarted"))
             return
@@ -231,7 +239,7 @@ class EndpointHandler:
                 f"messages may have {self.settings.max_message_bytes} bytes, this one has {len(content)}"
             )
         try:
-            received = decode_message(message, full_duplex=session.full_duplex)
+            received = decode_message(message, session.options)
         except BadMessage as error:
             await session.receive_bad(error)
         else:

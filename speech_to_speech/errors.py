@@ -132,6 +132,13 @@ class OddAudio(BadMessage):
     close_code = 1007
 
 
+class BadAudio(BadMessage):
+    """What should be MP3 is damaged, cut off, or no MP3."""
+
+    code = "bad_audio"
+    close_code = 1007
+
+
 # The session ends.
 
 

@@ -4,8 +4,10 @@ import time
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
+import anyio.to_thread
 
 from speech_to_speech.errors import PlaybackUnknown, ReplyTooLong
 from speech_to_speech.frames import pcm_bytes, pcm_ms
@@ -22,6 +24,7 @@ class PlayoutOptions:
     holds: when told of a pause it stops the sound and keeps the rest.
     reports: its position is only what it reports, and it must report at least every `report_timeout_s`.
     client_buffer_ms: how much later than it is sent it sounds.
+    codec_ms: of what was sent, so much can't be decoded before more comes.
     """
 
     paced: bool = True
@@ -29,16 +32,27 @@ class PlayoutOptions:
     reports: bool = False
     lead_ms: float = 120.0
     client_buffer_ms: float = 100.0
+    codec_ms: float = 0.0
     report_timeout_s: float = 5.0
     max_reply_s: float = 120.0
+
+
+class Encoder(Protocol):
+    """Audio as the client wants it: int16 PCM in, messages out. Its methods take about a millisecond."""
+
+    def push(self, pcm: bytes) -> bytes:
+        """What there is to send when this has come; it may be nothing."""
+
+    def finish(self) -> bytes:
+        """What is left to send."""
 
 
 class Playout:
     """Sends the audio of one reply.
 
     The client starts to play at the first block, so what it still has to play is what was sent less the time since;
-    when that falls below the lead, more is sent. `block` is in bytes. `on_sent` is told of each block, and in how many
-    seconds it begins to sound.
+    when that falls below the lead, more is sent. `block` is in bytes of PCM. `on_sent` is told of each block, and in
+    how many seconds it begins to sound. Without an `encoder`, of this reply alone, it is sent as it is.
     """
 
     def __init__(
@@ -49,6 +63,7 @@ class Playout:
         *,
         block: int,
         on_sent: Callable[[bytes, float], None] | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         self._send_audio = send_audio
         self._record = record
@@ -56,8 +71,9 @@ class Playout:
         self._block = block
         self._block_s = pcm_ms(block) / 1000
         self._on_sent = on_sent
-        self._lead_s = max(options.lead_ms / 1000, 2 * self._block_s)
-        self._client_buffer_s = options.client_buffer_ms / 1000 + self._block_s
+        self._encoder = encoder
+        self._lead_s = max(options.lead_ms / 1000, 2 * self._block_s) + options.codec_ms / 1000
+        self._client_buffer_s = (options.client_buffer_ms + options.codec_ms) / 1000 + self._block_s
         self._left_bytes = pcm_bytes(options.max_reply_s * 1000)
         self._played_at = 0.0  # when the client will have played all that was sent
         self._ahead: deque[tuple[bytes, float]] = deque()  # blocks that it may not have played, and when each begins
@@ -148,6 +164,7 @@ class Playout:
         """
         if not self._record.reply_ms:
             return
+        await self._send_rest()
         if self._options.reports:
             await self._wait_reported()
         while self._options.paced:
@@ -184,10 +201,24 @@ class Playout:
     def _clock(self) -> float:
         return self._paused_at if self._paused_at is not None and self._options.holds else time.monotonic()
 
+    async def _send_rest(self) -> None:
+        """Of a reply that ends here, early or not, what its encoder holds."""
+        encoder, self._encoder = self._encoder, None
+        if encoder is None:
+            return
+        message = await anyio.to_thread.run_sync(encoder.finish)
+        await self._until_resumed()
+        if message and not self._stopped:
+            await self._send_audio(message)
+
     async def _send(self, block: bytes) -> None:
         self._left_bytes -= len(block)
         if self._left_bytes < 0:
             raise ReplyTooLong(f"the reply was cut at {self._record.reply_ms / 1000:g} s")
+        message = block
+        if self._encoder is not None:
+            # In a thread: it would keep the event loop for half a millisecond, and all conversations with it.
+            message = await anyio.to_thread.run_sync(self._encoder.push, block)
         await self._until_resumed()
         now = time.monotonic()
         while self._options.paced and self._played_at - now > self._lead_s + (REFILL_BLOCKS - 1) * self._block_s:
@@ -201,6 +232,7 @@ class Playout:
         # Before it is sent: a cancel may come when the client has it already.
         self._played_at = starts_at + self._block_s
         self._record.reply_ms += self._block_s * 1000
-        await self._send_audio(block)
-        self._record.mark("first_audio_sent")
+        if message:
+            await self._send_audio(message)
+            self._record.mark("first_audio_sent")
         self._record.last_audio_sent = now

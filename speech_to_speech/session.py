@@ -5,10 +5,12 @@ import logging
 import time
 
 import anyio
+import anyio.lowlevel
 
 from speech_to_speech import events
 from speech_to_speech.echo import EchoGuard
 from speech_to_speech.errors import (
+    BadAudio,
     BadMessage,
     ClientTooSlow,
     SessionIdle,
@@ -24,6 +26,7 @@ from speech_to_speech.playout import Playout, PlayoutOptions
 from speech_to_speech.record import TurnRecord
 from speech_to_speech.stt.partials import Partials
 from speech_to_speech.vad.base import WINDOW_MS
+from speech_to_speech.wire import mp3
 from speech_to_speech.wire.streaming import SHORTEST_BLOCK, Playback, StreamOptions, block_bytes
 
 logger = logging.getLogger(__name__)
@@ -40,18 +43,21 @@ class Session:
         self, session_id: str, pipeline: Pipeline, metrics: Metrics, client: Client, options: StreamOptions
     ) -> None:
         self.session_id = session_id
+        self.options = options
         self.full_duplex = options.full_duplex
         self.error: SpeechToSpeechError | None = None
         self._settings = settings = pipeline.settings
         self._pipeline = pipeline
         self._metrics = metrics
         self._client = client
+        self._decoder = mp3.Mp3Decoder() if options.codec == "mp3" else None
         self._playing = PlayoutOptions(
             paced=options.paced,
             holds=options.full_duplex and options.events,
             reports=options.full_duplex and not options.paced,
             lead_ms=settings.lead_ms,
             client_buffer_ms=settings.client_buffer_ms,
+            codec_ms=mp3.HELD_MS if self._decoder else 0.0,
             report_timeout_s=settings.report_timeout_s,
             max_reply_s=settings.max_reply_s,
         )
@@ -71,7 +77,8 @@ class Session:
         self._floor = Floor(session_id, pipeline, metrics, client, self, self._tasks, partials)
         self._scope = anyio.CancelScope()
         self._listening = True
-        self._block = SHORTEST_BLOCK
+        self._block = mp3.BLOCK_BYTES if self._decoder else SHORTEST_BLOCK
+        self._decoding = False  # a message that has come
         self._bad_messages = 0
         self._end_after_turn: SpeechToSpeechError | None = None
         self._started = self._last_message = self._last_audio = time.monotonic()
@@ -123,18 +130,48 @@ class Session:
         elif not self.taking_turn and now - self._last_message > self._settings.idle_timeout_s:
             self.end(SessionIdle(f"nothing came for {self._settings.idle_timeout_s:g} s"))
         elif now - self._last_audio > STALLED_S:
+            self._check_cut_off()
             self._stream.end()  # a client that stops sending after its last word has said all
         self._floor.check()
 
+    def _check_cut_off(self) -> None:
+        """Nothing came for a while: the MP3 stream should not have stopped in mid-frame."""
+        if self._decoder is None or self._decoding or not self._listening:
+            return
+        if (cut_off := self._decoder.stop()) is not None:
+            self._tasks.start_soon(self._floor.tell_error, cut_off)  # not counted: the network may have stalled
+
     # What comes in.
 
-    async def receive(self, audio: bytes) -> None:
-        """Take in one message of audio; waits while the VAD is behind."""
+    async def receive(self, message: bytes) -> None:
+        """Take in one message of audio, coded as was agreed; waits while the VAD is behind."""
         self._last_message = time.monotonic()
-        if not audio:
-            return
-        self._last_audio = self._last_message
-        self._block = block_bytes(len(audio))
+        if self._decoder is not None:
+            await self._decode(message, self._decoder)
+        elif message:
+            self._block = block_bytes(len(message))
+            await self._hear(message)
+
+    async def _decode(self, message: bytes, decoder: mp3.Mp3Decoder) -> None:
+        """Decode a message in small steps: it may hold minutes, and neither they nor the work may come all at once."""
+        decoder.push(message)
+        self._decoding, steps = True, 0
+        while (pcm := await self._pull(decoder)) is not None:
+            await self._hear(pcm)
+            steps += 1
+            if steps > 1:
+                await anyio.lowlevel.checkpoint()
+        self._decoding = False
+
+    async def _pull(self, decoder: mp3.Mp3Decoder) -> bytes | None:
+        while True:
+            try:
+                return decoder.pull()
+            except BadAudio as error:
+                await self.receive_bad(error)
+
+    async def _hear(self, audio: bytes) -> None:
+        self._last_audio = time.monotonic()
         if self._listening:
             self._stream.push(audio)
             await self._stream.drain()
@@ -174,7 +211,9 @@ class Session:
 
     def new_playout(self, record: TurnRecord) -> Playout:
         on_sent = self._remember_sent if self._echo else None
-        return Playout(self._client.send_audio, record, self._playing, block=self._block, on_sent=on_sent)
+        encoder = mp3.Mp3Encoder(self.options.bitrate_kbps) if self._decoder else None
+        send = self._client.send_audio
+        return Playout(send, record, self._playing, block=self._block, on_sent=on_sent, encoder=encoder)
 
     def _remember_sent(self, block: bytes, in_s: float) -> None:
         assert self._echo is not None
@@ -191,6 +230,7 @@ class Session:
         if not self.full_duplex:
             self._stream.reset()
             self._listening = True
+            self._last_audio = time.monotonic()
         self._last_message = time.monotonic()  # listening to a long reply was not idle
 
     def turn_done(self) -> None:

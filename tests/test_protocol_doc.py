@@ -18,9 +18,11 @@ from speech_to_speech.registry import STAGES
 from speech_to_speech.settings import NAMES
 from speech_to_speech.vad.base import WINDOW_SAMPLES
 from speech_to_speech.wire.streaming import (
+    BITRATES_KBPS,
     DONE,
     LONGEST_BLOCK,
     SHORTEST_BLOCK,
+    Codec,
     StreamOptions,
     close_of,
     decode_query,
@@ -74,20 +76,34 @@ def example(event: type) -> Event:
     return made
 
 
+def in_query(value: bool | int | str) -> str:
+    return str(int(value) if isinstance(value, bool) else value)
+
+
 # Handshake.
 
 
 def test_the_query_parameters_and_their_defaults_are_those_of_the_code() -> None:
     rows = table("query parameter", "values", "default", "meaning")
     documented = {names_in(name)[0]: names_in(default)[0] for name, _, default, _ in rows}
-    assert documented == {field.name: str(int(field.default)) for field in dataclasses.fields(StreamOptions)}
+    assert documented == {field.name: in_query(field.default) for field in dataclasses.fields(StreamOptions)}
 
 
 def test_every_documented_query_value_is_understood() -> None:
     for name, values, _, _ in table("query parameter", "values", "default", "meaning"):
         (parameter,) = names_in(name)
-        understood = [getattr(decode_query([(parameter, value)]), parameter) for value in names_in(values)]
-        assert understood == [False, True]
+        codec = [("codec", "mp3")] if parameter == "bitrate_kbps" else []
+        understood = [getattr(decode_query([*codec, (parameter, value)]), parameter) for value in names_in(values)]
+        assert [in_query(value) for value in understood] == names_in(values)
+
+
+def test_the_bitrates_and_codecs_are_those_of_the_code() -> None:
+    documented = {
+        names_in(name)[0]: names_in(values)
+        for name, values, _, _ in table("query parameter", "values", "default", "meaning")
+    }
+    assert documented["codec"] == [*get_args(Codec)]
+    assert documented["bitrate_kbps"] == [str(kbps) for kbps in BITRATES_KBPS]
 
 
 def test_the_handshake_statuses_are_those_of_the_code() -> None:

@@ -47,7 +47,9 @@ async def refusal(url: str, **options: Any) -> Response:
 # The handshake
 
 
-@pytest.mark.parametrize("query", ["loud=1", "events=2", "events=1&paced="])
+@pytest.mark.parametrize(
+    "query", ["loud=1", "events=2", "events=1&paced=", "codec=opus", "bitrate_kbps=64", "codec=mp3&bitrate_kbps=63"]
+)
 async def test_an_unknown_query_is_refused_with_400(service: Service, query: str) -> None:
     response = await refusal(f"ws://127.0.0.1:{service.port}/ws?{query}")
     assert response.status_code == 400

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import annotated_types
 import pydantic
@@ -13,22 +13,27 @@ import pydantic
 from speech_to_speech.errors import BadQuery, BadReport, OddAudio, SpeechToSpeechError, TextNotAudio
 from speech_to_speech.events import Error, Event, TurnEnded
 from speech_to_speech.frames import BYTES_PER_SAMPLE, pcm_bytes
+from speech_to_speech.wire.mp3_frames import LOW_KBPS
 
 DONE = b"DONE"
 SHORTEST_BLOCK = pcm_bytes(20)
 LONGEST_BLOCK = pcm_bytes(128)
 LONGEST_REASON = 123  # bytes, RFC 6455
+Codec = Literal["pcm", "mp3"]
+BITRATES_KBPS = LOW_KBPS  # MP3's, at 16 kHz
 SWITCH = {"0": False, "false": False, "1": True, "true": True}
 
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
     """What a client asks for in its query: JSON events; audio in real time or as fast as it is made; to be heard while
-    a reply plays, and to interrupt it."""
+    a reply plays, and to interrupt it; how audio is coded, and the bitrate of what is sent to it."""
 
     events: bool = False
     paced: bool = True
     full_duplex: bool = False
+    codec: Codec = "pcm"
+    bitrate_kbps: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +54,40 @@ def decode_query(query: Iterable[tuple[str, str]]) -> StreamOptions:
     Raises:
         BadQuery: an unknown parameter or value.
     """
-    options, seen = StreamOptions(), set[str]()
+    given: dict[str, Any] = {}
     allowed = [field.name for field in dataclasses.fields(StreamOptions)]
     for name, value in query:
         if name not in allowed:
             raise BadQuery(f"unknown query parameter {name!r}; there are {', '.join(allowed)}")
-        if name in seen:
+        if name in given:
             raise BadQuery(f"{name}: given twice")
-        seen.add(name)
-        if value not in SWITCH:
-            raise BadQuery(f"{name}: 0 or 1 is expected, not {value!r}")
-        options = dataclasses.replace(options, **{name: SWITCH[value]})
+        given[name] = _decode_value(name, value)
+    options = StreamOptions(**given)
     if options.full_duplex and not options.paced and not options.events:
         raise BadQuery("full_duplex=1 with paced=0 needs events=1: the reports of playback name the events' turn_id")
+    if "bitrate_kbps" in given and options.codec != "mp3":
+        raise BadQuery("bitrate_kbps: it is that of MP3, and needs codec=mp3")
     return options
 
 
-def decode_message(message: Mapping[str, object], *, full_duplex: bool) -> bytes | Playback:
+def _decode_value(name: str, value: str) -> bool | int | str:
+    values: Mapping[str, bool | int | str] = SWITCH
+    expected = "0 or 1"
+    if name == "codec":
+        values = {codec: codec for codec in get_args(Codec)}
+        expected = " or ".join(values)
+    elif name == "bitrate_kbps":
+        values = {str(kbps): kbps for kbps in BITRATES_KBPS}
+        expected = f"one of {', '.join(values)}"
+    if value not in values:
+        raise BadQuery(f"{name}: {expected} is expected, not {value!r}")
+    return values[value]
+
+
+def decode_message(message: Mapping[str, object], options: StreamOptions) -> bytes | Playback:
     """The audio in an ASGI `websocket.receive` message, empty for the filler of half-duplex clients; or a report.
+
+    It is as the client has coded it.
 
     Raises:
         TextNotAudio: a text message; in full duplex `BadReport`, if it is no report.
@@ -74,10 +95,10 @@ def decode_message(message: Mapping[str, object], *, full_duplex: bool) -> bytes
     """
     audio = message.get("bytes")
     if not isinstance(audio, bytes):
-        if not full_duplex:
+        if not options.full_duplex:
             raise TextNotAudio("a text message came where only binary audio is expected")
         return decode_playback(str(message.get("text")))
-    if len(audio) % BYTES_PER_SAMPLE:
+    if options.codec == "pcm" and len(audio) % BYTES_PER_SAMPLE:
         raise OddAudio(f"a message of {len(audio)} bytes is not int16 audio: the number is odd")
     return audio
 
