@@ -10,14 +10,16 @@ docs/protocol.md describes the wire; the parts are in speech_to_speech/client/.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from speech_to_speech.client.address import auth_headers, is_exposed, websocket_url
+from speech_to_speech.client.codec import Codec, Compression, Mp3, Pcm, require_mp3
 from speech_to_speech.client.console import Console
 from speech_to_speech.client.errors import ClientError, UsageError
 from speech_to_speech.client.reply_file import ReplyFile
@@ -26,6 +28,7 @@ from speech_to_speech.client.talk import talk
 from speech_to_speech.client.turns import Journal
 from speech_to_speech.client.wav import FileSource, read_wav
 from speech_to_speech.frames import SAMPLE_RATE_HZ
+from speech_to_speech.wire.mp3_frames import LOW_KBPS as BITRATES_KBPS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,23 +42,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(sound_library().query_devices() or "no sound devices")
             return 0
         paced = options.full_duplex or options.input is None
-        url = websocket_url(options.api_url, paced, options.full_duplex)
+        bitrate_kbps = options.bitrate_kbps if options.codec == "mp3" else None
+        if bitrate_kbps:
+            require_mp3()
+        url = websocket_url(options.api_url, paced, options.full_duplex, bitrate_kbps)
         headers = auth_headers(url, options.auth_token, os.environ)
     except ClientError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    console, journal, code = Console(options.verbose), Journal(), 0
+    console, journal, compression, code = Console(options.verbose), Journal(), Compression(), 0
+    new_codec = functools.partial(Mp3, compression, bitrate_kbps) if bitrate_kbps else Pcm
     if headers and is_exposed(url):
         console.note("warning: a token goes out unencrypted; use https:// or wss:// if the service has it")
     try:
-        (run_file if options.input else run_live)(url, headers, options, journal, console)
+        (run_file if options.input else run_live)(url, headers, options, new_codec, journal, console)
     except KeyboardInterrupt:
         code = 130 if options.input else 0
     except (ClientError, OSError) as error:
         console.note(f"error: {error}")
         code = getattr(error, "exit_code", 1)
     if code != UsageError.exit_code:
-        console.line(journal.summary())
+        console.line(journal.summary() + (f"\n{compression.summary()}" if bitrate_kbps else ""))
     if options.json:
         try:
             options.json.write_text(json.dumps([turn.report() for turn in journal.turns], indent=2, ensure_ascii=False))
@@ -65,18 +72,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def run_live(url: str, headers: list[str], options: argparse.Namespace, journal: Journal, console: Console) -> None:
+def run_live(
+    url: str,
+    headers: list[str],
+    options: argparse.Namespace,
+    new_codec: Callable[[], Codec],
+    journal: Journal,
+    console: Console,
+) -> None:
     """Microphone to service to loudspeaker, until Ctrl-C."""
     devices = options.input_device, options.output_device
     with sound_card(options.sample_rate, options.chunk_size, *devices, console) as (microphone, speaker):
-        talk(url, headers, microphone, speaker, journal, console, options.start_timeout, options.full_duplex)
+        talk(url, headers, microphone, speaker, journal, console, options.start_timeout, options.full_duplex, new_codec)
 
 
-def run_file(url: str, headers: list[str], options: argparse.Namespace, journal: Journal, console: Console) -> None:
+def run_file(
+    url: str,
+    headers: list[str],
+    options: argparse.Namespace,
+    new_codec: Callable[[], Codec],
+    journal: Journal,
+    console: Console,
+) -> None:
     """File to service to file. Raises ClientError if no reply came."""
     source = FileSource(read_wav(options.input), options.chunk_size)
     with contextlib.closing(ReplyFile(options.output, real_time=options.full_duplex)) as replies:
-        talk(url, headers, source, replies, journal, console, options.start_timeout, options.full_duplex)
+        talk(url, headers, source, replies, journal, console, options.start_timeout, options.full_duplex, new_codec)
     if not journal.received_ms:
         why = journal.error or ("the reply was empty" if journal.turn_count else "the service heard no speech in it")
         raise ClientError(f"no reply to {options.input}: {why}")
@@ -110,6 +131,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--input", type=Path, metavar="QUESTION.wav", help="send this file instead of the microphone's sound")
     add("--output", type=Path, metavar="REPLY.wav", help="write the replies here instead of playing them")
     add("--full_duplex", action="store_true", help=FULL_DUPLEX)
+    add("--codec", choices=("pcm", "mp3"), default="pcm", help="how sound travels both ways (%(default)s)")
+    add("--bitrate_kbps", type=int, choices=BITRATES_KBPS, default=64, metavar="KBPS", help="of MP3 (%(default)s)")
     add("--json", type=Path, metavar="REPORT.json", help="write what was said and how long each turn took")
     add("--start_timeout", type=float, default=600.0, help="seconds to wait for an endpoint to start (%(default)s)")
     add("--verbose", action="store_true", help="show every event")

@@ -11,8 +11,8 @@ from speech_to_speech.client.errors import UsageError
 HUGGING_FACE = (".huggingface.co", ".huggingface.cloud")
 
 
-def websocket_url(text: str, paced: bool, full_duplex: bool = False) -> str:
-    """The /ws address for an http(s):// or ws(s):// one. Raises UsageError."""
+def websocket_url(text: str, paced: bool, full_duplex: bool = False, bitrate_kbps: int | None = None) -> str:
+    """The /ws address for an http(s):// or ws(s):// one; with a bitrate, for MP3. Raises UsageError."""
     try:
         parts = urllib.parse.urlsplit(text.strip())
         scheme, host, _ = parts.scheme.lower(), parts.hostname, parts.port
@@ -23,9 +23,11 @@ def websocket_url(text: str, paced: bool, full_duplex: bool = False) -> str:
         raise UsageError(f"--api_url {text!r} must look like https://host or ws://host:port")
     if "@" in parts.netloc:
         raise UsageError("--api_url must not hold a user name or password: use --auth_token")
-    own = ("events", "paced", "full_duplex")
+    own = ("events", "paced", "full_duplex", "codec", "bitrate_kbps")
     query = [pair for pair in urllib.parse.parse_qsl(parts.query, True) if pair[0] not in own]
-    query += [("events", "1"), ("paced", "1" if paced else "0"), *([("full_duplex", "1")] if full_duplex else [])]
+    query += [("events", "1"), ("paced", "1" if paced else "0")]
+    query += [("full_duplex", "1")] if full_duplex else []
+    query += [("codec", "mp3"), ("bitrate_kbps", str(bitrate_kbps))] if bitrate_kbps else []
     path = parts.path if parts.path.strip("/") else "/ws"
     return urllib.parse.urlunsplit((scheme, parts.netloc, path, urllib.parse.urlencode(query), ""))
 

@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from speech_to_speech.client.codec import Codec, Pcm
 from speech_to_speech.client.console import Console, printable
 from speech_to_speech.client.errors import Dropped
 from speech_to_speech.client.playback import Playback, Sink
 from speech_to_speech.client.turns import Journal, Turn, number
+from speech_to_speech.errors import BadAudio
 from speech_to_speech.frames import pcm_ms
 from speech_to_speech.text import join_text
 
@@ -23,10 +25,13 @@ TEXT_CHARS = 20_000
 class Conversation:
     """What one connection knows: the state of its turns, and when each position of the sound was sent."""
 
-    def __init__(self, sink: Sink, journal: Journal, console: Console, full_duplex: bool = False) -> None:
+    def __init__(
+        self, sink: Sink, journal: Journal, console: Console, full_duplex: bool = False, codec: Codec | None = None
+    ) -> None:
         self._sink, self._journal, self._console = sink, journal, console
+        self.codec = codec or Pcm()
         self._playback = Playback(sink)
-        self._sent_ms = 0.0
+        self._sent_ms = self.codec.priming_ms
         self._sent: collections.deque[tuple[float, float]] = collections.deque()
         self._changed_s = time.monotonic()
         self._speech: Turn | None = None  # is being spoken: no turn of the service yet
@@ -90,7 +95,7 @@ class Conversation:
         if message == DONE:
             self._end_turn()
         elif isinstance(message, bytes):
-            self._reply(message)
+            self._message(message)
         else:
             self._event(message)
 
@@ -106,6 +111,15 @@ class Conversation:
         audio_ms = number(event.get("audio_ms"))
         return None if audio_ms is None else next((at_s for end_ms, at_s in self._sent if end_ms >= audio_ms), None)
 
+    def _message(self, message: bytes) -> None:
+        try:
+            for pcm in self.codec.decode(message):
+                if pcm:
+                    self._reply(pcm)
+        except BadAudio as error:
+            self._journal.error = f"{error.code}: {error}"
+            self._console.note(f"error in the reply: {self._journal.error}")
+
     def _reply(self, pcm: bytes) -> None:
         self.turn = turn = self.turn or Turn()
         if not turn.received_ms and turn.spoken_s is not None:
@@ -114,6 +128,7 @@ class Conversation:
         self._playback.play(turn.turn_id, pcm)
 
     def _end_turn(self) -> None:
+        self.codec.end_reply()
         self._playback.end()
         self._paused = False
         if (turn := self.turn) is None:

@@ -3,9 +3,10 @@
 import math
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from speech_to_speech.client.codec import Codec, Pcm
 from speech_to_speech.client.console import Console
 from speech_to_speech.client.conversation import Conversation
 from speech_to_speech.client.errors import ClientError, Dropped
@@ -50,8 +51,10 @@ def exchange(link: Link, source: Source, conversation: Conversation, console: Co
         for report in conversation.reports():
             link.send(report)
         for block in source.blocks(conversation.held):
-            link.send(block)
-            conversation.sent(block)
+            for sound, message in conversation.codec.encode(block):
+                if message or not sound:  # not while the encoder keeps it all
+                    link.send(message)
+                conversation.sent(sound)
         conversation.check()
         console.status(conversation.state, source.level_db, conversation.partial)
 
@@ -65,13 +68,14 @@ def talk(
     console: Console,
     start_timeout_s: float,
     full_duplex: bool = False,
+    new_codec: Callable[[], Codec] = Pcm,
 ) -> None:
     """Connect and exchange; connect again after a drop, which a file only bears before the session has begun."""
     backoff = Backoff(start_timeout_s)
     again = False
     while True:
         link = connect(url, headers, backoff, console, again)
-        conversation = Conversation(sink, journal, console, full_duplex)
+        conversation = Conversation(sink, journal, console, full_duplex, new_codec())
         start_s = time.monotonic()
         console.note("connected" + (": speak; Ctrl-C ends" if source.live else ""))
         try:
