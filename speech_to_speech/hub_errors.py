@@ -3,6 +3,11 @@
 import errno
 import os
 import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from speech_to_speech.hub_places import Place
 
 TOKEN = re.compile(r"hf_\w+")
 LONGEST = 300  # characters of another library's message
@@ -27,8 +32,16 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError)
 
 
-def problem_of(error: BaseException, name: str, repository: str, flag: str, endpoint: str) -> str:
-    """Why a model could not be had from the hub, and what to do."""
+def endpoint() -> str:
+    """The hub's address, without a password that may be in it."""
+    from huggingface_hub import constants
+
+    parts = urlsplit(constants.ENDPOINT)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def problem_of(error: BaseException, name: str, repository: str, flag: str, place: "Place") -> str:
+    """Why a model could not be had from the hub, and what to do. `place` is where it was to be put."""
     import httpx2
     from huggingface_hub import get_token
     from huggingface_hub.errors import (
@@ -41,41 +54,40 @@ def problem_of(error: BaseException, name: str, repository: str, flag: str, endp
         RevisionNotFoundError,
     )
 
+    hub = endpoint()
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         error = error.__cause__  # the hub was asked, and this is what it said
     other_source = "check the network and HF_ENDPOINT, or give a folder"
     match error:
         case GatedRepoError() if get_token():
-            return f"{name} is gated and your token has no access: ask for it at {endpoint}/{repository}"
+            return f"{name} is gated and your token has no access: ask for it at {hub}/{repository}"
         case GatedRepoError():
-            return (
-                f"{name} is gated: ask for access at {endpoint}/{repository}, then set HF_TOKEN or run `hf auth login`"
-            )
+            return f"{name} is gated: ask for access at {hub}/{repository}, then set HF_TOKEN or run `hf auth login`"
         case RepositoryNotFoundError():
             token = "if it is private, your token has no access" if get_token() else "if it is private, set HF_TOKEN"
-            return f"there is no model {name!r} at {endpoint} and no such folder; check --{flag} ({token})"
+            return f"there is no model {name!r} at {hub} and no such folder; check --{flag} ({token})"
         case RevisionNotFoundError():
             return f"{repository} has no revision {name.partition('@')[2]!r}; check --{flag}"
         case EntryNotFoundError():
             return f"{name} changed while it was downloaded; start again"
         case HfHubHTTPError() if error.response.status_code == 401:
-            return f"{endpoint} refuses the token; check HF_TOKEN, or run `hf auth login`"
+            return f"{hub} refuses the token; check HF_TOKEN, or run `hf auth login`"
         case HfHubHTTPError() if error.response.status_code == 403:
-            return f"{endpoint} does not let your token read {name}; check HF_TOKEN"
+            return f"{hub} does not let your token read {name}; check HF_TOKEN"
         case HfHubHTTPError() if error.response.status_code == 429:
-            return f"{endpoint} had too many requests from here; wait a little, or set HF_TOKEN"
+            return f"{hub} had too many requests from here; wait a little, or set HF_TOKEN"
         case HfHubHTTPError():
-            return f"{endpoint} answered with status {error.response.status_code}; try again, or give a folder"
+            return f"{hub} answered with status {error.response.status_code}; try again, or give a folder"
         case httpx2.TimeoutException():
-            return f"{endpoint} does not answer; {other_source}"
+            return f"{hub} does not answer; {other_source}"
         case httpx2.LocalProtocolError() | UnicodeEncodeError():  # of the header; the message has it, and so the token
             return "the token has characters that no token has; check HF_TOKEN"
         case httpx2.TransportError():
-            return f"can't reach {endpoint} ({one_line(error)}); {other_source}"
+            return f"can't reach {hub} ({one_line(error)}); {other_source}"
         case HFValidationError():
             return f"{name!r} is no name on the hub: {one_line(error)}"
         case _ if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            return f"the disk is full while {name} is downloaded; make room, or set HF_HOME to a folder on another disk"
+            return f"the disk is full while {name} is downloaded; make room, or {place.advice} on another disk"
         case OSError() if error.strerror:
-            return f"can't write to the cache: {one_line(error)}; set HF_HOME to a folder of your own"
+            return f"can't write to {place.title}: {one_line(error)}; {place.advice} of your own"
     return f"can't download {name}: {type(error).__name__}: {one_line(error)}"

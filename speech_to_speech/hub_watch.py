@@ -80,19 +80,18 @@ def quiet_bar(on_bytes: Callable[[], None]) -> type:
 def folder_bytes(folder: Path) -> int:
     """What has been written to a folder, also by another process that downloads the same."""
     total = 0
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(folder):
+    for parent, _, files in os.walk(folder):
+        for file in files:
             with contextlib.suppress(OSError):  # renamed or removed meanwhile
-                total += entry.stat().st_size
+                total += os.stat(os.path.join(parent, file)).st_size
     return total
 
 
 class Progress:
     """How far a download is: looked at often, told every `interval_s`."""
 
-    def __init__(self, folder: Path, tell: Callable[[int], Any], interval_s: float) -> None:
-        self._folder = folder
-        self._begun_bytes = folder_bytes(folder)
+    def __init__(self, written: Callable[[], int], tell: Callable[[int], Any], interval_s: float) -> None:
+        self._written = written
         self._tell = tell
         self._interval_s = interval_s
         self._told_s = time.monotonic()
@@ -103,7 +102,7 @@ class Progress:
         self._signs += 1
 
     def __call__(self) -> tuple[int, int]:
-        count = folder_bytes(self._folder) - self._begun_bytes
+        count = self._written()
         if time.monotonic() - self._told_s >= self._interval_s:
             self._told_s = time.monotonic()
             self._tell(count)

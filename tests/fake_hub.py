@@ -2,6 +2,7 @@
 look a model up and to download its files. What it refuses, and how, is what the real one answers."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -67,7 +68,7 @@ class FakeHub:
         """The commit that a model is at: it changes with its files."""
         digest = hashlib.sha1()
         for path, file in self.files(name).items():
-            digest.update(path.encode() + file.read_bytes())
+            digest.update(f"{path} {digest_of(file)}".encode())
         return digest.hexdigest()
 
     def files(self, name: str) -> dict[str, Path]:
@@ -77,6 +78,22 @@ class FakeHub:
     def downloads(self) -> list[str]:
         """The paths of the files that were fetched."""
         return [path.split("/", 5)[5] for method, path, _ in self.requests if method == "GET" and "/resolve/" in path]
+
+
+def is_large(path: str) -> bool:
+    """The hub keeps it apart, by its SHA-256: there that is what .gitattributes says."""
+    return path.endswith((".safetensors", ".bin", ".pth", ".onnx"))
+
+
+def digest_of(file: Path) -> str:
+    """A large file's SHA-256; of another the SHA-1, as git has it."""
+    status = file.stat()
+    return _digest(file, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache
+def _digest(file: Path, changed_ns: int, size: int) -> str:
+    return (hashlib.sha256 if is_large(file.name) else hashlib.sha1)(file.read_bytes()).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -136,7 +153,15 @@ class Handler(BaseHTTPRequestHandler):
         if not self._admits(name, revision, token):
             return
         sizes = {path: file.stat().st_size for path, file in self.hub.files(name).items()} | self.hub.sizes
-        siblings = [{"rfilename": path, "size": size} for path, size in sizes.items()]
+        siblings: list[dict[str, object]] = []
+        for path, size in sizes.items():
+            siblings.append({"rfilename": path, "size": size})
+            if path in self.hub.files(name) and is_large(path):
+                siblings[-1]["lfs"] = {
+                    "sha256": digest_of(self.hub.files(name)[path]),
+                    "size": size,
+                    "pointerSize": 134,
+                }
         self._send(200, {"id": name, "sha": self.hub.commit(name), "siblings": siblings, "tags": []})
 
     def _file(self, name: str, revision: str, file: str, token: str, *, with_body: bool) -> None:
@@ -153,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
         self.send_response(206 if start else 200)
         self.send_header("X-Repo-Commit", self.hub.commit(name))
-        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("ETag", f'"{digest_of(self.hub.files(name)[file])}"')
         self.send_header("Content-Length", str(len(content) - start))
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
@@ -221,10 +246,10 @@ class Fetched:
 FETCH = """
 import json, logging, sys
 logging.basicConfig(level="DEBUG")
-from speech_to_speech import hub
+from speech_to_speech import hub, hub_model
 from speech_to_speech.errors import CheckpointError
 for name, value in json.loads(sys.argv[2]).items():
-    setattr(hub, name, value)
+    setattr(hub_model, name, value)
 try:
     print(json.dumps({"folder": str(hub.fetch(sys.argv[1], flag="stt_model_name")), "error": None}))
 except CheckpointError as error:

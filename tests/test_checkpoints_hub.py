@@ -16,6 +16,7 @@ from fake_hub import TOKEN, FakeHub, environment, fetch
 from service import wait_until
 
 from speech_to_speech import hub as hub_module
+from speech_to_speech import hub_model
 
 NAME = "org/tiny"
 MB = 1_000_000
@@ -220,7 +221,7 @@ def test_a_hub_that_accepts_connections_and_does_not_answer(hub: FakeHub, home: 
     hub.hangs = True
     fetched = fetch(NAME, hub.address, home)
     refused(fetched, f"{hub.address} does not answer")
-    assert hub_module.ANSWER_TIMEOUT_S <= fetched.took_s < 25
+    assert hub_model.ANSWER_TIMEOUT_S <= fetched.took_s < 25
 
 
 def test_a_hub_that_stops_in_the_middle(hub: FakeHub, home: Path) -> None:
@@ -272,7 +273,7 @@ def test_the_copy_in_the_cache_is_used_with_a_warning(hub: FakeHub, home: Path, 
     again = fetch(NAME, address, home, {"ANSWER_TIMEOUT_S": 1.0})
     assert again.folder == first.folder
     (warning,) = [line for line in again.log.splitlines() if line.startswith("WARNING:")]
-    assert warning.startswith("WARNING:speech_to_speech.hub:stt_model_name: ")
+    assert warning.startswith("WARNING:speech_to_speech.hub_model:stt_model_name: ")
     assert warning.endswith("; the copy in the cache is used")
 
 
