@@ -1,8 +1,6 @@
 """Smart Turn's features, and its loader on a stand-in: the model's inputs and outputs, with simple arithmetic."""
 
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -237,26 +235,17 @@ def test_a_repository_needs_the_hub_client(monkeypatch: pytest.MonkeyPatch) -> N
         loaded("pipecat-ai/smart-turn-v3")
 
 
-def test_a_repository_is_taken_from_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    path = stand_in(tmp_path / "fetched.onnx")
-    asked = []
-
-    def hf_hub_download(repository: str, file: str) -> str:
-        asked.append((repository, file))
-        if repository == "somebody/unreachable":
-            raise OSError("no route to host")
-        return path
-
-    hub = ModuleType("huggingface_hub")
-    hub.hf_hub_download = hf_hub_download  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: hub.__spec__ or True)
+def test_a_repository_is_taken_from_a_folder_with_models_else_from_the_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "pipecat-ai" / "smart-turn-v3").mkdir(parents=True)
+    stand_in(tmp_path / "pipecat-ai" / "smart-turn-v3" / "smart-turn-v3.2-cpu.onnx")
+    monkeypatch.setenv("MODEL_FOLDERS", str(tmp_path))
     assert judged(loaded("pipecat-ai/smart-turn-v3"), tone(440, 500))
-    assert asked == [("pipecat-ai/smart-turn-v3", "smart-turn-v3.2-cpu.onnx")]
-    with pytest.raises(
-        SettingsError, match=r"can't get somebody/unreachable/smart-turn-v3\.2-cpu\.onnx: OSError: no route"
-    ):
-        loaded("somebody/unreachable")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(SettingsError, match=r"^smart_turn_model: HF_HUB_OFFLINE is set and not all of some/body"):
+        loaded("some/body")
 
 
 def test_it_hears_for_itself() -> None:

@@ -8,13 +8,14 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from speech_to_speech.downloads import Download
 from speech_to_speech.errors import StageFailed
 from speech_to_speech.frames import ChatRequest, Message
 from speech_to_speech.jobs import Job, WorkerKind
 from speech_to_speech.llm.detokenizer import Detokenizer
 from speech_to_speech.llm.engine import Generation
 from speech_to_speech.llm.thoughts import Thoughts
-from speech_to_speech.llm.transformers_loading import InstructModel, load_instruct_model
+from speech_to_speech.llm.transformers_loading import InstructModel, downloads, load_instruct_model
 from speech_to_speech.llm.transformers_options import TransformersOptions
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,10 @@ class TransformersLlm:
         self._options = options
         self._model: InstructModel
         self._answers: dict[Generation, Answer] = {}
+
+    @classmethod
+    def downloads(cls, options: TransformersOptions) -> tuple[Download, ...]:
+        return downloads(options)
 
     def load(self) -> None:
         """Get the checkpoint, from the hub if it is not here, put it on its device and allocate its cache.

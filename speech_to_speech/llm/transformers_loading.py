@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speech_to_speech.downloads import Download
 from speech_to_speech.errors import CheckpointError
 from speech_to_speech.llm.engine import Engine
 from speech_to_speech.llm.kv_cache import size_cache
@@ -37,6 +38,10 @@ class InstructModel:
     on_gpu: bool
 
 
+def downloads(options: TransformersOptions) -> tuple[Download, ...]:
+    return (Download(options.lm_model_name, FLAG),)
+
+
 def load_instruct_model(options: TransformersOptions, batch_limit: int) -> InstructModel:
     """Get the checkpoint, put it on its device, and allocate its cache.
 
@@ -63,7 +68,8 @@ def load_instruct_model(options: TransformersOptions, batch_limit: int) -> Instr
     device = choose_device(options.lm_device, flag="lm_device")
     dtype = choose_dtype(options.lm_torch_dtype, device, flag="lm_torch_dtype")
     quantization = _quantization(options, device, dtype)
-    folder = fetch(name, flag=FLAG)
+    (download,) = downloads(options)
+    folder = fetch(download.name, flag=download.flag)
     if device.index is not None and device.type == "cuda":
         torch.cuda.set_device(device)  # of this thread, which all steps are taken on
     with loading(name, KIND, flag=FLAG):

@@ -15,12 +15,13 @@ import numpy as np
 
 from speech_to_speech.audio import Samples
 from speech_to_speech.devices import cores
+from speech_to_speech.downloads import Download
 from speech_to_speech.errors import CheckpointError, SettingsError
 from speech_to_speech.frames import SAMPLE_RATE_HZ, Transcript
 from speech_to_speech.hub_errors import one_line
 from speech_to_speech.jobs import WorkerKind
 from speech_to_speech.languages import AUTO, NAMES
-from speech_to_speech.stt.faster_whisper_files import load_model, repository_of
+from speech_to_speech.stt.faster_whisper_files import MODEL_FLAG, load_model, repository_of
 from speech_to_speech.stt.faster_whisper_options import DEFAULT_THREADS, PROMPT_TOKENS, FasterWhisperOptions
 from speech_to_speech.stt.utterance import SURE_OF_LANGUAGE, SttJob, audible_windows, joined, not_understood
 from speech_to_speech.stt.whisper_guards import believed
@@ -89,6 +90,10 @@ class FasterWhisper:
         """What a checkpoint of that name understands, as far as its name tells: ISO 639 codes."""
         return frozenset({"en"}) if is_english_only(options.faster_whisper_stt_model_name) else cls.languages
 
+    @classmethod
+    def downloads(cls, options: FasterWhisperOptions) -> tuple[Download, ...]:
+        return (Download(repository_of(options.faster_whisper_stt_model_name), MODEL_FLAG),)
+
     def load(self) -> None:
         """Get the checkpoint, from the hub if it is not here, and put it on its device.
 
@@ -100,7 +105,8 @@ class FasterWhisper:
 
         options = self._options
         name = options.faster_whisper_stt_model_name
-        folder = fetch(repository_of(name), flag="faster_whisper_stt_model_name")
+        (download,) = self.downloads(options)
+        folder = fetch(download.name, flag=download.flag)
         threads = options.faster_whisper_stt_cpu_threads or min(DEFAULT_THREADS, cores())
         self._model = load_model(
             name, folder, options.faster_whisper_stt_device, options.faster_whisper_stt_compute_type, threads

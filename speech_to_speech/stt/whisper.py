@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from speech_to_speech.audio import Samples
 from speech_to_speech.devices import DTYPES, check_device
+from speech_to_speech.downloads import Download
 from speech_to_speech.errors import CheckpointError, SettingsError, StageFailed
 from speech_to_speech.frames import SAMPLE_RATE_HZ, Transcript
 from speech_to_speech.jobs import WorkerKind
@@ -142,6 +143,10 @@ class Whisper:
         """What a checkpoint of that name understands, as far as its name tells: ISO 639 codes."""
         return frozenset({"en"}) if is_english_only(options.stt_model_name) else cls.languages
 
+    @classmethod
+    def downloads(cls, options: Options) -> tuple[Download, ...]:
+        return (Download(options.stt_model_name, "stt_model_name"),)
+
     def load(self) -> None:
         """Get the checkpoint, from the hub if it is not here, and put it on its device.
 
@@ -168,7 +173,8 @@ class Whisper:
         dtype = choose_dtype(options.stt_torch_dtype, device, flag="stt_torch_dtype")
         if options.stt_compile_mode is not None:
             require_compiler(device.type)
-        folder = fetch(name, flag="stt_model_name")
+        (download,) = self.downloads(options)
+        folder = fetch(download.name, flag=download.flag)
         with loading(name, "a Whisper model", flag="stt_model_name"):
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             if config.model_type != "whisper":

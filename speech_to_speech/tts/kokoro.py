@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from speech_to_speech import checkpoints
 from speech_to_speech.audio import to_pcm
+from speech_to_speech.downloads import Download
 from speech_to_speech.errors import BackendMissing, SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest, WordStart
 from speech_to_speech.jobs import Job, ListJob, WorkerKind
@@ -111,7 +112,8 @@ class Kokoro:
                 f"{', '.join(languages)}; see --kokoro_languages"
             )
         device = checkpoints.choose_device(options.kokoro_device, flag="kokoro_device")
-        folder = checkpoints.fetch(options.kokoro_model_name, flag="kokoro_model_name")
+        (download,) = self.downloads(options)
+        folder = checkpoints.fetch(download.name, flag=download.flag)
         model = load_model(folder, device, name=options.kokoro_model_name, flag="kokoro_model_name")
         for language in languages:
             voice, code = LANGUAGES[language].voice, LANGUAGES[language].code
@@ -127,6 +129,11 @@ class Kokoro:
             with checkpoints.loading(name, "what makes phonemes", flag=flag):
                 phonemes = phonemiser(language, code, options.kokoro_english_tagger)
             self._speakers[language] = Speaker(phonemes, speaks, voice)
+
+    @classmethod
+    def downloads(cls, options: Options) -> tuple[Download, ...]:
+        """The weights, and all voices: they are small."""
+        return (Download(options.kokoro_model_name, "kokoro_model_name"),)
 
     @classmethod
     def languages_with(cls, options: Options) -> frozenset[str]:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from speech_to_speech.devices import check_device
+from speech_to_speech.downloads import Download
 from speech_to_speech.errors import CheckpointError, SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest
 from speech_to_speech.jobs import Job, ListJob, WorkerKind
+from speech_to_speech.tts import melo_models
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +92,11 @@ class Melo:
     def languages_with(cls, options: Options) -> frozenset[str]:
         """Those that are loaded: nothing is loaded in the middle of a turn."""
         return frozenset(options.codes)
+
+    @classmethod
+    def downloads(cls, options: Options) -> tuple[Download, ...]:
+        """What the library takes by itself: the list was read in its source, and not tried."""
+        return melo_models.downloads(options.codes)
 
     @staticmethod
     def prepare(options: Options) -> tuple[Options, Path | None]:

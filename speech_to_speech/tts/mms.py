@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from speech_to_speech import checkpoints
 from speech_to_speech.audio import to_pcm
+from speech_to_speech.downloads import Download
 from speech_to_speech.errors import StageBusy, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest
 from speech_to_speech.jobs import Job, ListJob, WorkerKind
@@ -118,13 +119,27 @@ class FacebookMms:
             """The codes in `facebook_mms_languages`."""
             return [code.strip() for code in self.facebook_mms_languages.split(",") if code.strip()]
 
+        @property
+        def flag(self) -> str:
+            """The option that says where the checkpoints are."""
+            return "facebook_mms_prefix" if self.model_name is None else "model_name"
+
+        def checkpoint(self, language: str) -> str:
+            """The checkpoint for a language: a hub's name or a folder."""
+            return self.model_name or self.facebook_mms_prefix + MMS_CODES.get(language, language)
+
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._flag = "facebook_mms_prefix" if options.model_name is None else "model_name"
         self._voices = Voices(self._fetch, self._measure, self._load, round(options.facebook_mms_memory_mb * 1e6))
         self._device: torch.device
         self._dtype: torch.dtype
         self._ahead: list[Voice] = []
+
+    @classmethod
+    def downloads(cls, options: Options) -> tuple[Download, ...]:
+        """The voices that are loaded ahead."""
+        names = dict.fromkeys(options.checkpoint(language) for language in options.ahead)
+        return tuple(Download(name, options.flag) for name in names)
 
     def load(self) -> None:
         with checkpoints.importing():  # not on the loader's thread, where it would hold up what is spoken
@@ -135,8 +150,7 @@ class FacebookMms:
         self._dtype = checkpoints.choose_dtype(
             options.facebook_mms_torch_dtype, self._device, flag="facebook_mms_torch_dtype"
         )
-        names = dict.fromkeys(self._name(language) for language in options.ahead)
-        self._ahead = [self._voices.load_ahead(name) for name in names]
+        self._ahead = [self._voices.load_ahead(download.name) for download in self.downloads(options)]
 
     def warm_up(self) -> None:
         for language, voice in zip(self._options.ahead, self._ahead, strict=False):
@@ -152,7 +166,7 @@ class FacebookMms:
             new = list(jobs)
             while new or waiting or speaking:
                 now = time.monotonic()
-                waiting += [Waiting(job, self._name(job.request.language), now) for job in new]
+                waiting += [Waiting(job, self._options.checkpoint(job.request.language), now) for job in new]
                 ready, waiting = self._sort(waiting, now)
                 for voice, its_jobs in ready:
                     speaking += self._begin(voice, its_jobs)
@@ -269,17 +283,12 @@ class FacebookMms:
 
     # How the voices are loaded, on this thread or the loader's.
 
-    def _name(self, language: str) -> str:
-        if self._options.model_name is not None:
-            return self._options.model_name
-        return self._options.facebook_mms_prefix + MMS_CODES.get(language, language)
-
     def _fetch(self, name: str) -> Path:
-        return checkpoints.fetch(name, flag=self._flag)
+        return checkpoints.fetch(name, flag=self._options.flag)
 
     @staticmethod
     def _measure(folder: Path) -> int:
         return weights_bytes(folder, 4)
 
     def _load(self, name: str, folder: Path) -> Voice:
-        return Voice.load(folder, self._device, self._dtype, name=name, flag=self._flag)
+        return Voice.load(folder, self._device, self._dtype, name=name, flag=self._options.flag)

@@ -7,12 +7,13 @@ imports nothing of the package that needs more than the standard library.
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from speech_to_speech.devices import DTYPES, check_device
+from speech_to_speech.downloads import Download
 from speech_to_speech.errors import CheckpointError, SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest
 from speech_to_speech.jobs import Job, ListJob, WorkerKind
@@ -104,8 +105,13 @@ class Parler:
         """What a checkpoint of that name speaks: ISO 639 codes."""
         return frozenset(speakers_of(options.tts_model_name))
 
-    @staticmethod
-    def prepare(options: Options) -> tuple[Options, Path, Path]:
+    @classmethod
+    def downloads(cls, options: Options) -> tuple[Download, ...]:
+        """The checkpoint, and the tokenizer of descriptions that its configuration may name."""
+        return (Download(options.tts_model_name, "tts_model_name", names=tokenizer_of_descriptions),)
+
+    @classmethod
+    def prepare(cls, options: Options) -> tuple[Options, Path, Path]:
         """In the service's own environment, which can talk to the hub: what the constructor takes.
 
         Raises:
@@ -115,18 +121,18 @@ class Parler:
         from speech_to_speech.hub import fetch_files
         from speech_to_speech.memory import read_json
 
-        folder = fetch(options.tts_model_name, flag="tts_model_name")
+        (download,) = cls.downloads(options)
+        folder = fetch(download.name, flag=download.flag)
         config = read_json(folder / "config.json")
         if (kind := config.get("model_type")) != "parler_tts":
             raise CheckpointError(
                 f"tts_model_name: {options.tts_model_name} is a {kind} model, a Parler-TTS is needed; choose another"
             )
-        encoder = config.get("text_encoder") or {}
-        if "_name_or_path" not in encoder or encoder.get("vocab_size") == config.get("vocab_size"):
-            return options, folder, folder
         if (beside := folder / DESCRIPTIONS).is_dir():
             return options, folder, beside
-        return options, folder, fetch_files(encoder["_name_or_path"], TOKENIZER, flag="tts_model_name")
+        for named in tokenizer_of_descriptions(config, ()):
+            return options, folder, fetch_files(named.name, named.patterns, flag=named.flag)
+        return options, folder, folder
 
     def load(self) -> None:
         """Read the checkpoint and put it on its device.
@@ -220,6 +226,16 @@ class Parler:
             text, return_tensors="pt", padding="max_length", max_length=length, truncation=True
         )
         return padded.to(self._device)
+
+
+def tokenizer_of_descriptions(config: Mapping[str, Any], files: Collection[str]) -> tuple[Download, ...]:
+    """What a checkpoint with this configuration needs beside it, if it is not among its `files` (their paths): the
+    tokenizer of its text encoder, if that is not its own."""
+    encoder = config.get("text_encoder") or {}
+    own = "_name_or_path" not in encoder or encoder.get("vocab_size") == config.get("vocab_size")
+    if own or any(file.startswith(f"{DESCRIPTIONS}/") for file in files):
+        return ()
+    return (Download(encoder["_name_or_path"], "tts_model_name", TOKENIZER),)
 
 
 def streamer_class(base: Any) -> Any:

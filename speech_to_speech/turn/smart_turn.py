@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from speech_to_speech import onnx
+from speech_to_speech.downloads import Download
 from speech_to_speech.errors import BackendMissing, SettingsError
 from speech_to_speech.jobs import Job, ListJob, WorkerKind
 from speech_to_speech.turn.base import TurnRequest
@@ -48,21 +50,22 @@ class SmartTurn:
         self._session: Any = None
         self._batches = True
 
+    @classmethod
+    def downloads(cls, options: Options) -> tuple[Download, ...]:
+        if options.smart_turn_model.endswith(".onnx"):
+            return ()
+        return (Download(options.smart_turn_model, "smart_turn_model", (options.smart_turn_file,)),)
+
     def load(self) -> None:
         """Read the model.
 
         Raises:
             BackendMissing: a repository was named, and huggingface_hub is not installed.
-            SettingsError: there is no such file, or it is not such a model.
+            SettingsError: there is no such file, it can't be had, or it is not such a model.
         """
         path = self._path()
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = onnx.session(path)
         except Exception as error:  # onnxruntime has a type for each of its status codes, and no common one
             raise SettingsError(f"smart_turn_model: {path} is no ONNX model: {error}") from error
         self._batches = _takes_batches(self._session, path)
@@ -89,13 +92,10 @@ class SmartTurn:
                 f"smart_turn_model: {repository!r} is no .onnx file; "
                 "to take it from the Hugging Face hub: pip install huggingface_hub"
             )
-        hub = importlib.import_module("huggingface_hub")
-        try:
-            return Path(hub.hf_hub_download(repository, file))
-        except Exception as error:  # of the hub, of HTTP, of the disk: all of them end the start
-            raise SettingsError(
-                f"smart_turn_model: can't get {repository}/{file}: {type(error).__name__}: {error}"
-            ) from error
+        from speech_to_speech.hub import fetch_files
+
+        (download,) = self.downloads(self._options)
+        return fetch_files(download.name, download.patterns, flag=download.flag) / file
 
 
 def _takes_batches(session: Any, path: Path) -> bool:
