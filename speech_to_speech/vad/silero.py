@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from speech_to_speech import onnx
 from speech_to_speech.errors import BackendMissing
 from speech_to_speech.frames import SAMPLE_RATE_HZ
 from speech_to_speech.jobs import Job, ListJob, WorkerKind
@@ -36,17 +37,10 @@ class SileroVad:
         self._session: Any = None
 
     def load(self) -> None:
-        import onnxruntime
-
         spec = importlib.util.find_spec("silero_vad")
         if spec is None or spec.origin is None:
             raise BackendMissing(f"vad silero needs silero_vad: {SILERO}")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # a window is too little work to share
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            Path(spec.origin).parent / "data" / "silero_vad.onnx", options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnx.session(Path(spec.origin).parent / "data" / "silero_vad.onnx")
 
     def warm_up(self) -> None:
         for batch in (1, 2, 8):
