@@ -23,6 +23,7 @@ TURN = "turn"  # the turn detector, which a service may do without
 NONE = "none"
 
 CHECKOUT = (Path(__file__).parents[1] / "Makefile").exists()
+IMAGE = os.environ.get("IMAGE_EXTRAS")  # the extras that a container's image has; set where that is built
 SILERO = "make install" if CHECKOUT else "pip install --no-deps silero-vad"
 CPU = ("CPU",)
 CPU_CUDA = ("CPU", "CUDA")
@@ -31,7 +32,12 @@ APACHE = "Apache-2.0"
 
 
 def extra(name: str) -> str:
-    """The command that installs an extra of pyproject.toml: in a checkout, with versions that go together."""
+    """The command that installs an extra of pyproject.toml: in a checkout, with versions that go together.
+
+    Into an image nothing can be installed; there it is the one that makes another.
+    """
+    if IMAGE is not None:
+        return f"make image EXTRAS={','.join(filter(None, (IMAGE, name)))}"
     if CHECKOUT:
         return "make install" if name == "embedded" else f"make install-{name}"
     return f"pip install 'speech-to-speech-service[{name}]'"
@@ -39,6 +45,8 @@ def extra(name: str) -> str:
 
 def extra_and_environment(name: str) -> str:
     """The same where a backend has an environment of its own, which make makes along."""
+    if IMAGE is not None:
+        return f"{extra(name)} ENVIRONMENTS={name}"
     return extra(name) if CHECKOUT else f"{extra(name)} && speech-to-speech env create {name}"
 
 

@@ -16,11 +16,7 @@ from typing import Any
 
 from speech_to_speech.errors import BackendMissing
 from speech_to_speech.registry import extra
-
-TAGGER = (
-    "https://github.com/explosion/spacy-models/releases/download/"
-    "en_core_web_sm-3.8.0/en_core_web_sm-3.8.0-py3-none-any.whl"
-)
+from speech_to_speech.tts.kokoro_tagger import TAGGER
 
 Phonemes = str | list[Any]
 """Phonemes, or misaki's tokens (`MToken`), which know the words that they belong to."""

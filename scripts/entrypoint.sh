@@ -1,0 +1,44 @@
+#!/bin/sh
+# The container's first process: sees to it that PORT can be listened on, and becomes the service, so that SIGTERM
+# reaches that itself. Arguments are flags of `speech-to-speech serve`.
+#
+# Below 1024 an ordinary user may listen only if the container's runtime says so (Docker does: net.ipv4.
+# ip_unprivileged_port_start=0). Else `with-low-ports` is tried, whose file has the right to (CAP_NET_BIND_SERVICE);
+# it counts unless the runtime takes that away (--cap-drop ALL, no-new-privileges).
+set -eu
+
+asked=${PORT:-}
+PORT=${asked:-80}
+FALLBACK_PORT=8080
+
+# Whether "$@" may listen there. Any other problem with the port is the service's to tell.
+may_listen() {
+    "$@" python -I -c '
+import contextlib, socket, sys
+with contextlib.suppress(OverflowError, ValueError), socket.socket() as listener:
+    try:
+        listener.bind(("", int(sys.argv[1])))
+    except PermissionError:
+        sys.exit(1)
+    except OSError:
+        pass
+' "$PORT" 2>/dev/null
+}
+
+low="with-low-ports --inh-caps +net_bind_service --ambient-caps +net_bind_service"
+# shellcheck disable=SC2086 # it is several words
+if may_listen env; then
+    low=
+elif ! may_listen $low; then
+    low=
+    advice="--sysctl net.ipv4.ip_unprivileged_port_start=0, or without --cap-drop ALL and no-new-privileges"
+    if [ -n "$asked" ]; then
+        echo "entrypoint: this container may not listen on PORT $PORT; choose 1024 or above, or run it with $advice" >&2
+        exit 2
+    fi
+    echo "entrypoint: this container may not listen on port $PORT, so the service is on port $FALLBACK_PORT; for $PORT run it with $advice" >&2
+    PORT=$FALLBACK_PORT
+fi
+export PORT
+# shellcheck disable=SC2086
+exec $low speech-to-speech serve "$@"
