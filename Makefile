@@ -10,7 +10,8 @@ export PROFILE ?= embedded
 export PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-environments test-environments-if-changed check format bench clean
+.PHONY: help install demo serve test test-environments test-environments-if-changed test-image check format bench clean \
+	image image-cpu push run-image endpoint
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,10 +37,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed-torch
 
 install: $(VENV)/.installed  ## make .venv and install the service with its embedded models
 
-TAGGER = $$($(BIN)/python -c 'from speech_to_speech.tts.kokoro_languages import TAGGER; print(TAGGER)')
+TAGGER = $$($(BIN)/python -c 'from speech_to_speech.tts.kokoro_tagger import TAGGER; print(TAGGER)')
 
 install-%: $(VENV)/.installed  ## install-cpu, install-l4, install-tiny, ...: what a profile or a backend needs
-	@case "$*" in embedded|faster-whisper|melo|microphone|openai|parler) ;; *) $(MAKE) --no-print-directory $(VENV)/.installed-torch ;; esac
+	@case "$*" in embedded|endpoint|faster-whisper|melo|microphone|mp3|openai|parler) ;; *) $(MAKE) --no-print-directory $(VENV)/.installed-torch ;; esac
 	@echo "installing $*"
 	@$(PIP) install -c constraints.txt -e '.[$*]'
 	@# Those that live in a virtual environment of their own.
@@ -54,8 +55,10 @@ demo: install  ## speak a question to the service and hear its answer (demo/*.wa
 serve: install  ## run the service: PROFILE=embedded PORT=8000 make serve
 	@exec $(BIN)/speech-to-speech serve
 
+# Two at a time, since most of the time they wait; those that hear or measure in real time then alone.
 test: $(VENV)/.installed-dev  ## run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone'
+	@$(BIN)/python -m pytest -m alone
 
 # What the tests in an environment of a backend depend on: they take minutes, so CI runs them when one of these changed.
 ENVIRONMENT_INPUTS = $(sort $(wildcard speech_to_speech/environments/*.py speech_to_speech/environments/parler.txt speech_to_speech/tts/parler*.py speech_to_speech/child*.py \
@@ -72,14 +75,68 @@ test-environments-if-changed: $(VENV)/.installed-dev
 		echo "SKIPPED: make test-environments (tts parler, for real): nothing that it depends on has changed since it passed, $$(cat $(PASSED))"; \
 	else $(MAKE) --no-print-directory test-environments; fi
 
+# The image of the embedded models, built without Docker and a registry: Debian's buildah, podman, runc and mmdebstrap.
+test-image: $(VENV)/.installed-dev  ## build the image and talk to it, as root on Debian or Ubuntu (minutes)
+	@TEST_IMAGE=1 $(BIN)/python -m pytest -s tests/test_image.py
+
 check: $(VENV)/.installed-dev  ## formatting, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy scripts/create_endpoint.py scripts/endpoint
+	@$(BIN)/hadolint dockerfiles/*/Dockerfile
+	@$(BIN)/shellcheck scripts/*.sh .ci/run
 
 format: $(VENV)/.installed-dev  ## format the code and fix what lint can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+# The image: `make image IMAGE=docker.io/me/speech-to-speech`, and the same IMAGE for push, run-image and endpoint.
+# CPU=1 means the one that image-cpu makes. docs/deploy.md explains the rest.
+DOCKER ?= docker
+IMAGE ?= speech-to-speech
+EXTRAS ?= $(if $(CPU),embedded,l4,mp3,openai)
+ENVIRONMENTS ?= $(if $(CPU),,melo)
+BAKE_MODELS ?=
+COMPILER ?=
+BASE_IMAGE ?=
+CA ?=
+CPU ?=
+LISTEN ?= 127.0.0.1:$(PORT)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+COMMIT = $(shell git describe --always --dirty --exclude '*')
+SUFFIX = $(if $(CPU),-cpu)
+IMAGE_PROFILE = $(if $(filter file,$(origin PROFILE)),$(if $(CPU),embedded,l4),$(PROFILE))
+TAGS = $(VERSION)$(SUFFIX) $(COMMIT)$(SUFFIX)
+# Of a secret only the name of the variable, or the file, is on the command line.
+BUILD = $(DOCKER) build --platform linux/amd64 -f dockerfiles/pytorch/Dockerfile \
+	$(foreach name,BASE_IMAGE EXTRAS ENVIRONMENTS BAKE_MODELS TORCH_INDEX COMPILER,$(if $($(name)),--build-arg "$(name)=$($(name))")) \
+	--build-arg PROFILE=$(IMAGE_PROFILE) \
+	$(if $(HF_TOKEN),--secret id=hf_token$(COMMA)env=HF_TOKEN) $(if $(CA),--secret "id=ca$(COMMA)src=$(CA)") \
+	$(foreach tag,$(TAGS) latest$(SUFFIX),-t $(IMAGE):$(tag)) .
+COMMA := ,
+
+image:  ## build the image for a GPU: make image IMAGE=docker.io/me/speech-to-speech
+	$(BUILD)
+
+image-cpu: CPU := 1
+image-cpu:  ## build the image of the embedded models, which needs no GPU
+	$(BUILD)
+
+push:  ## push the image that was built (log in first)
+	@case "$(COMMIT)" in *-dirty) echo "there are changes that are not committed: commit them, make the image, then push"; exit 2 ;; esac
+	@for tag in $(TAGS); do $(DOCKER) push $(IMAGE):$$tag \
+		|| { echo "$(IMAGE):$$tag was not pushed (see above): build it, log in ($(DOCKER) login), and name a repository that you may write to: make push IMAGE=..."; exit 2; }; done
+
+run-image:  ## run the image that was built: PORT=8000 make run-image, or CPU=1 make run-image
+	@$(DOCKER) run --rm -p $(LISTEN):80 --sysctl net.ipv4.ip_unprivileged_port_start=0 \
+		--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
+		$(if $(CPU),,--gpus all) -v speech-to-speech-cache:/cache -e HF_TOKEN -e S2S_API_TOKEN $(IMAGE):$(VERSION)$(SUFFIX)
+
+endpoint: install  ## create a Hugging Face Inference Endpoint: make endpoint NAME=my-endpoint IMAGE=docker.io/me/speech-to-speech
+	@$(PIP) install -c constraints.txt -e '.[endpoint]'
+	@test -n "$(NAME)" || { echo "name it: make endpoint NAME=my-endpoint IMAGE=docker.io/me/speech-to-speech"; exit 2; }
+	@$(BIN)/python scripts/create_endpoint.py create $(NAME) --image $(IMAGE):$(VERSION)$(SUFFIX) --wait $(ARGS)
 
 bench: $(VENV)/.installed-dev  ## measure latency, capacity, memory and start-up time
 	@$(BIN)/python -m benchmarks

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from service import Service, spoken
 from test_client_sound import SoundServer, running, sound_server, wait_for
 
+pytestmark = pytest.mark.alone
+
 # Microphone and loudspeaker in one recording, so that times can be compared.
 OBSERVER = (
     "module-null-sink sink_name=room rate=48000 channels=2 channel_map=front-left,front-right",

@@ -30,6 +30,8 @@ from service import Service, spoken
 
 import audio_streaming_client as client
 
+pytestmark = pytest.mark.alone
+
 SERVER_MODULES = (
     "module-native-protocol-unix socket={socket} auth-anonymous=1",
     "module-null-sink sink_name=speaker rate=48000 channels=1",

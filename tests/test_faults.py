@@ -30,7 +30,7 @@ from websockets.exceptions import ConnectionClosed
 
 from speech_to_speech.audio import to_pcm
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 GROWTH_MIB = 25.0
 SENTENCES = (
     "I would really love a long holiday near the sea",

@@ -140,6 +140,7 @@ async def test_turns_cancelled_at_random_points_leave_nothing() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.timeout(400)
 async def test_memory_is_flat_over_many_turns() -> None:
     async with tiny_pipeline() as pipeline:
         await take_many(pipeline, 0, SETTLED)

@@ -13,6 +13,8 @@ from speech_to_speech.frames import SpeechRequest, Transcript
 from speech_to_speech.jobs import ListJob
 from speech_to_speech.stt.pocketsphinx import PocketSphinx
 
+pytestmark = pytest.mark.alone
+
 WORST_WORD_ERROR_RATE = 0.3
 ROOM_NOISE = 0.003  # of full scale; speech peaks at 0.5
 SPEED = 3.0  # times real time
