@@ -9,7 +9,7 @@ from pathlib import Path
 
 from speech_to_speech.download_items import Item, ask_all, items_of, too_little_room
 from speech_to_speech.errors import CheckpointError, SettingsError
-from speech_to_speech.hub_errors import endpoint
+from speech_to_speech.hub_errors import endpoint, one_line
 from speech_to_speech.hub_folders import FOLDERS_VARIABLE
 from speech_to_speech.hub_model import LOG_INTERVAL_S, is_offline, quiet_libraries
 from speech_to_speech.hub_places import Folder, free_bytes
@@ -29,7 +29,7 @@ HEADER = ("model", "for", "files", "size", "to download", "into")
 def main(arguments: Sequence[str]) -> int:
     """Run the command; the process's exit code."""
     if {"--help", "-h"}.intersection(arguments):
-        print(USAGE)
+        _say(USAGE)
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     items: list[Item] = []
@@ -39,8 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         _complain(str(error))
         return 2
-    except KeyboardInterrupt:
-        _complain("stopped")
+    except (KeyboardInterrupt, OSError) as error:  # of a folder that can't be read, say
+        _complain("stopped" if isinstance(error, KeyboardInterrupt) else one_line(error))
         _tell_what_is_there(items)
         return 1
 
@@ -51,19 +51,20 @@ def parse(arguments: Sequence[str]) -> tuple[Path | None, bool, list[str]]:
     Raises:
         SettingsError: --folder has no value, or names a file.
     """
-    folder = None
+    named = None
     rest = []
     waiting = list(arguments)
     while waiting:
         argument = waiting.pop(0)
         name, equals, value = argument.partition("=")
         if name == "--folder":
-            folder = value if equals else waiting.pop(0) if waiting else ""
+            named = value if equals else waiting.pop(0) if waiting else ""
         elif argument != "--dry-run":
             rest.append(argument)
-    if folder == "" or (folder is not None and Path(folder).exists() and not Path(folder).is_dir()):
-        raise SettingsError("folder: the folder to download to is expected" + (f", not {folder!r}" if folder else ""))
-    return (Path(folder).expanduser() if folder else None), "--dry-run" in arguments, rest
+    folder = Path(named).expanduser() if named else None
+    if named == "" or (folder is not None and folder.exists() and not folder.is_dir()):
+        raise SettingsError("folder: the folder to download to is expected" + (f", not {named!r}" if named else ""))
+    return folder, "--dry-run" in arguments, rest
 
 
 def run(settings: Settings, items: list[Item], folder: Path | None, *, dry_run: bool) -> int:
@@ -74,9 +75,9 @@ def run(settings: Settings, items: list[Item], folder: Path | None, *, dry_run: 
     """
     found, without = items_of(settings)
     items += found
-    print(f"profile {settings.profile}, language {settings.language}")
+    _say(f"profile {settings.profile}, language {settings.language}")
     if without:
-        print(f"nothing to download for {', '.join(without)}: what they need comes with their packages")
+        _say(f"nothing to download for {', '.join(without)}: what they need comes with their packages")
     if not items:
         return 0
     if importlib.util.find_spec("huggingface_hub") is None:
@@ -84,7 +85,7 @@ def run(settings: Settings, items: list[Item], folder: Path | None, *, dry_run: 
     quiet_libraries()
     _note(f"asking {endpoint()}" if not is_offline() else "HF_HUB_OFFLINE is set, so the hub is not asked")
     ask_all(items, folder)
-    print(table(items))
+    _say(table(items))
     for item in items:
         if item.warning is not None:
             _complain(f"{item.warning}; the copy that is there will do")
@@ -94,7 +95,7 @@ def run(settings: Settings, items: list[Item], folder: Path | None, *, dry_run: 
         _note("nothing was downloaded")
         return 2
     if any(item.model is not None and item.download.by_library for item in items) and folder is not None:
-        print("what a library takes by itself goes into the cache: it looks nowhere else")
+        _say("what a library takes by itself goes into the cache: it looks nowhere else")
     if dry_run:
         _note("nothing was downloaded: --dry-run")
         return 0
@@ -157,11 +158,11 @@ def download_all(items: Sequence[Item], folder: Path | None) -> int:
         item.done, item.copy = True, where
         if item.missing:
             _note(f"{display.title}: complete after {time.monotonic() - started:.1f} s")
-    print("all is there:")
+    _say("all is there:")
     for item in items:
-        print(f"  {item.name}: {item.copy}")
+        _say(f"  {item.name}: {item.copy}")
     if folder is not None:
-        print(f"a service finds it with {FOLDERS_VARIABLE}={folder.absolute()}")
+        _say(f"a service finds it with {FOLDERS_VARIABLE}={folder.absolute()}")
     return 0
 
 
@@ -204,10 +205,13 @@ def _tell_what_is_there(items: Sequence[Item]) -> None:
     _note("the same command goes on from there" if planned else "nothing was downloaded")
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)  # into a log too, before what follows on stderr
+
+
 def _note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _complain(problem: str) -> None:
-    sys.stdout.flush()
     _note(f"download_models: {problem}")

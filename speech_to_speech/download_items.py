@@ -153,11 +153,21 @@ def ask_all(items: list[Item], folder: Path | None) -> None:
 
 def _at_once(items: Iterable[Item]) -> None:
     # On threads that Ctrl-C need not wait for; each ends within the bounds of `HubModel`.
-    threads = [threading.Thread(target=item.ask, daemon=True) for item in items]
+    errors: list[Exception] = []
+
+    def ask(item: Item) -> None:
+        try:
+            item.ask()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask, args=(item,), daemon=True) for item in items]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if errors:
+        raise errors[0]
 
 
 def too_little_room(items: Iterable[Item]) -> Iterator[str]:

@@ -243,7 +243,7 @@ class HubModel:
         from huggingface_hub import hf_hub_download
 
         for file in plan.files:
-            if resumes and file.sha256 is not None and not self.place.has(file, plan.commit):
+            if resumes and file.sha256 is not None and not self._is_here(file, plan.commit):
                 self._resume(file, plan.commit, sign)
             path = hf_hub_download(
                 self.repository,
@@ -259,6 +259,13 @@ class HubModel:
         if not self.patterns and (absent := missing_shards(folder)):
             raise self._error(f"{self.name} lacks {listed(absent)} on the hub; check --{self.flag}")
         return folder
+
+    def _is_here(self, file: RemoteFile, commit: str) -> bool:
+        """It is where it should be, or in the cache, which the library copies it from."""
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(self.repository, file.path, revision=commit)
+        return isinstance(cached, str) or self.place.has(file, commit)
 
     def _resume(self, file: RemoteFile, commit: str, sign: Callable[[], None]) -> None:
         try:

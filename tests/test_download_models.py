@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from service import wait_until
 
 from speech_to_speech import hub as hub_module
 from speech_to_speech.hub_folders import FOLDERS_VARIABLE, lack_of
+from speech_to_speech.tts.melo_models import BERTS, CHECKPOINTS
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "download_models.py")]
@@ -108,6 +110,9 @@ def test_into_the_cache_where_a_service_finds_it(hub: FakeHub, home: Path) -> No
     assert again.returncode == 0
     assert "of which 0 bytes are to be downloaded" in again.stdout
     assert hub.downloads() == []
+    assert run(hub, home, *TINY, f"--folder={home / 'folder'}").returncode == 0
+    assert (home / "folder" / LLAMA / "model.safetensors").is_file()
+    assert "model.safetensors" not in hub.downloads()  # but copied
     offline = run(NOBODY, home, *TINY, HF_HUB_OFFLINE="1")
     assert (offline.returncode, complaints(offline)) == (0, [])
     unreachable = run(NOBODY, home, *TINY)
@@ -201,6 +206,54 @@ def test_models_are_named_by_environment_variables_as_for_the_service(hub: FakeH
     assert result.returncode == 0
     assert cells(result, LLAMA).startswith(f"{LLAMA} llm transformers 6 ")
     assert cells(result, str(hub.folders[WHISPER])).endswith(f"nothing is in {hub.folders[WHISPER]}")
+
+
+def add_model(hub: FakeHub, name: str, **files: str) -> None:
+    """A repository with weights that are none, a tokenizer, and these files (`_` for the `.`)."""
+    folder = hub.folders[WHISPER].parent / name.replace("/", "--")
+    folder.mkdir()
+    files = {"config_json": "{}", "tokenizer_json": "{}", "model_safetensors": name, "checkpoint_pth": name} | files
+    for file, text in files.items():
+        (folder / file.replace("_", ".")).write_text(text)
+    hub.folders[name] = folder
+
+
+@pytest.mark.usefixtures("seeming_environments")
+def test_a_tokenizer_that_a_models_configuration_names(hub: FakeHub, home: Path, tmp_path: Path) -> None:
+    config = {"model_type": "parler_tts", "vocab_size": 9, "text_encoder": {"vocab_size": 8, "_name_or_path": "org/t5"}}
+    add_model(hub, "org/parler", config_json=json.dumps(config))
+    add_model(hub, "org/t5", spiece_model="")
+    flags = ("--profile", "loadtest", "--tts", "parler", "--tts_model_name", "org/parler", "--folder", str(tmp_path))
+    result = run(hub, home, *flags)
+    assert (result.returncode, complaints(result)) == (0, [])
+    assert (tmp_path / "org" / "parler" / "model.safetensors").is_file()
+    assert {file.name for file in (tmp_path / "org" / "t5").iterdir()} == {".cache", "spiece.model", "tokenizer.json"}
+    hub.gated.add("org/t5")
+    (line,) = complaints(run(hub, home, *flags[:-1], str(tmp_path / "another")))
+    assert line.startswith("tts_model_name: org/t5 is gated: ask for access at ")
+
+
+@pytest.mark.usefixtures("seeming_environments")
+def test_what_a_library_takes_by_itself_goes_into_the_cache(hub: FakeHub, home: Path, tmp_path: Path) -> None:
+    for name in (*CHECKPOINTS.values(), *BERTS.values()):
+        add_model(hub, name)
+    flags = ("--profile", "loadtest", "--tts", "melo", "--melo_languages", "en", "--folder", str(tmp_path / "folder"))
+    result = run(hub, home, *flags)
+    assert (result.returncode, complaints(result)) == (0, [])
+    assert "what a library takes by itself goes into the cache" in result.stdout
+    assert not (tmp_path / "folder").exists()
+    found = {
+        name: {file.name for file in snapshot(home, name).iterdir()} for name in hub.folders if name in result.stdout
+    }
+    assert found.pop(CHECKPOINTS["en"]) == {"config.json", "checkpoint.pth"}
+    assert found.pop(BERTS["en"]) == {"config.json", "tokenizer.json", "model.safetensors"}
+    assert found == {name: {"config.json", "tokenizer.json"} for name in BERTS.values() if name != BERTS["en"]}
+
+
+def snapshot(home: Path, name: str) -> Path:
+    """Where the hub's library looks for a model's `main`."""
+    folder = home / "hub" / f"models--{name.replace('/', '--')}"
+    return folder / "snapshots" / (folder / "refs" / "main").read_text()
 
 
 # It is refused, in one line for each model, before anything is downloaded.
