@@ -1,5 +1,6 @@
 """The image of the embedded models: built for real, and talked to. `make test-image` runs these, which take minutes."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from image_support import (
     podman,
     run,
 )
+from packaging.utils import canonicalize_name
 from service import eventually, noise, spoken, wait_until
 
 from speech_to_speech.audio import to_float
@@ -109,6 +111,17 @@ def test_nothing_is_left_of_building_it(built: Built) -> None:
             assert not [path for path in kept if path.name not in (".bashrc", ".profile")], folder
         assert not [path for path in names if path.is_dir() and path.name in (".cache", ".git", "tests")]
         assert not (root / "app/.env").exists()
+
+
+def test_what_is_installed_is_what_the_lock_says(built: Built) -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lock = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+    with files_of(IMAGE) as root:
+        found = importlib.metadata.distributions(path=[str(next(root.glob("opt/venv/lib/python3*/site-packages")))])
+        installed = {canonicalize_name(package.name): package.version for package in found}
+    assert len(installed) > 20
+    assert installed.pop("speech-to-speech-service")
+    assert {name: lock.get(name) for name in installed} == installed
 
 
 def test_no_secret_is_in_it(built: Built) -> None:
@@ -217,6 +230,18 @@ def test_a_port_that_was_asked_for_and_can_not_be_had() -> None:
 
 
 # Settings.
+
+
+def test_the_profile_is_respected(built: Built) -> None:
+    with on_the_host(PROFILE="loadtest") as container:
+        wait_until(lambda: container.health()[0] == 200, "health 200")
+        assert container.health()[1]["profile"] == "loadtest"
+
+
+def test_flags_go_behind_the_image(built: Built) -> None:
+    with Container(HARDENED, ("--chat_size", "many"), environment={"PORT": "8000"}) as container:
+        assert container.wait() == 2
+        assert "chat_size" in container.log()
 
 
 @pytest.mark.parametrize(
