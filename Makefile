@@ -57,7 +57,7 @@ serve: install  ## run the service: PROFILE=embedded PORT=8000 make serve
 
 # Two at a time, since most of the time they wait; those that hear or measure in real time then alone.
 test: $(VENV)/.installed-dev  ## run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone'
 	@$(BIN)/python -m pytest -m alone
 
 # What the tests in an environment of a backend depend on: they take minutes, so CI runs them when one of these changed.
@@ -95,26 +95,24 @@ format: $(VENV)/.installed-dev  ## format the code and fix what lint can fix
 # CPU=1 means the one that image-cpu makes. docs/deploy.md explains the rest.
 DOCKER ?= docker
 IMAGE ?= speech-to-speech
-EXTRAS ?= $(if $(CPU),embedded,l4,mp3,openai)
+EXTRAS ?= $(if $(CPU),embedded,l4,mp3,openai,quantized)
 ENVIRONMENTS ?= $(if $(CPU),,melo)
-BAKE_MODELS ?=
-COMPILER ?=
-BASE_IMAGE ?=
-CA ?=
-CPU ?=
+GPUS ?= $(if $(CPU),,--gpus all)
 LISTEN ?= 127.0.0.1:$(PORT)
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-COMMIT = $(shell git describe --always --dirty --exclude '*')
-SUFFIX = $(if $(CPU),-cpu)
 IMAGE_PROFILE = $(if $(filter file,$(origin PROFILE)),$(if $(CPU),embedded,l4),$(PROFILE))
-TAGS = $(VERSION)$(SUFFIX) $(COMMIT)$(SUFFIX)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+COMMIT = $(or $(shell git describe --always --exclude '*' 2>/dev/null),none)$(if $(shell git status --porcelain 2>/dev/null),-changed)
+SUFFIX = $(if $(CPU),-cpu)
+TAGS = $(COMMIT)$(SUFFIX) $(VERSION)$(SUFFIX)
+COMMA := ,
 # Of a secret only the name of the variable, or the file, is on the command line.
-BUILD = $(DOCKER) build --platform linux/amd64 -f dockerfiles/pytorch/Dockerfile \
-	$(foreach name,BASE_IMAGE EXTRAS ENVIRONMENTS BAKE_MODELS TORCH_INDEX COMPILER,$(if $($(name)),--build-arg "$(name)=$($(name))")) \
-	--build-arg PROFILE=$(IMAGE_PROFILE) \
+BUILD = $(DOCKER) build --platform linux/amd64 -f dockerfiles/pytorch/Dockerfile --build-arg PROFILE=$(IMAGE_PROFILE) \
+	$(foreach name,BASE_IMAGE EXTRAS ENVIRONMENTS BAKE_MODELS BAKE_OPTIONS TORCH_INDEX COMPILER,$(if $($(name)),--build-arg "$(name)=$($(name))")) \
 	$(if $(HF_TOKEN),--secret id=hf_token$(COMMA)env=HF_TOKEN) $(if $(CA),--secret "id=ca$(COMMA)src=$(CA)") \
 	$(foreach tag,$(TAGS) latest$(SUFFIX),-t $(IMAGE):$(tag)) .
-COMMA := ,
+# What a container takes from the environment that make runs in.
+PASSED_ON = $(filter S2S_% HF_TOKEN OPENAI_API_KEY REPOSITORY CHAT_SIZE LM_MODEL_NAME ASR_MODEL LLM_MODEL TTS_MODEL,$(.VARIABLES)) \
+	$(if $(filter file,$(origin PROFILE)),,PROFILE)
 
 image:  ## build the image for a GPU: make image IMAGE=docker.io/me/speech-to-speech
 	$(BUILD)
@@ -124,19 +122,21 @@ image-cpu:  ## build the image of the embedded models, which needs no GPU
 	$(BUILD)
 
 push:  ## push the image that was built (log in first)
-	@case "$(COMMIT)" in *-dirty) echo "there are changes that are not committed: commit them, make the image, then push"; exit 2 ;; esac
+	@case "$(COMMIT)" in *-changed) echo "there are changes that are not committed: commit them, make the image, then push"; exit 2 ;; esac
+	@test "$$($(DOCKER) image inspect --format '{{.Id}}' $(foreach tag,$(TAGS),$(IMAGE):$(tag)) 2>/dev/null | uniq | wc -l)" = 1 \
+		|| { echo "there is no image of this commit: make image$(SUFFIX) IMAGE=$(IMAGE)"; exit 2; }
 	@for tag in $(TAGS); do $(DOCKER) push $(IMAGE):$$tag \
-		|| { echo "$(IMAGE):$$tag was not pushed (see above): build it, log in ($(DOCKER) login), and name a repository that you may write to: make push IMAGE=..."; exit 2; }; done
+		|| { echo "$(IMAGE):$$tag was not pushed (see above): log in ($(DOCKER) login), and name a repository that you may write to: IMAGE=REGISTRY/YOU/NAME"; exit 2; }; done
 
 run-image:  ## run the image that was built: PORT=8000 make run-image, or CPU=1 make run-image
-	@$(DOCKER) run --rm -p $(LISTEN):80 --sysctl net.ipv4.ip_unprivileged_port_start=0 \
+	@$(DOCKER) run --rm -p $(LISTEN):80 --sysctl net.ipv4.ip_unprivileged_port_start=0 --stop-timeout 60 \
 		--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
-		$(if $(CPU),,--gpus all) -v speech-to-speech-cache:/cache -e HF_TOKEN -e S2S_API_TOKEN $(IMAGE):$(VERSION)$(SUFFIX)
+		$(GPUS) -v speech-to-speech-cache:/cache $(foreach name,$(PASSED_ON),-e $(name)) $(IMAGE):$(VERSION)$(SUFFIX) $(ARGS)
 
-endpoint: install  ## create a Hugging Face Inference Endpoint: make endpoint NAME=my-endpoint IMAGE=docker.io/me/speech-to-speech
-	@$(PIP) install -c constraints.txt -e '.[endpoint]'
+endpoint: install-endpoint  ## create a Hugging Face Inference Endpoint: make endpoint NAME=my-endpoint IMAGE=docker.io/me/speech-to-speech
 	@test -n "$(NAME)" || { echo "name it: make endpoint NAME=my-endpoint IMAGE=docker.io/me/speech-to-speech"; exit 2; }
-	@$(BIN)/python scripts/create_endpoint.py create $(NAME) --image $(IMAGE):$(VERSION)$(SUFFIX) --wait $(ARGS)
+	@$(BIN)/python scripts/create_endpoint.py create $(NAME) --image $(IMAGE):$(VERSION)$(SUFFIX) --profile $(IMAGE_PROFILE) \
+		$(if $(CPU),--accelerator cpu --instance-type intel-spr --instance-size x2) --wait $(ARGS)
 
 bench: $(VENV)/.installed-dev  ## measure latency, capacity, memory and start-up time
 	@$(BIN)/python -m benchmarks

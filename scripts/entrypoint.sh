@@ -1,13 +1,15 @@
 #!/bin/sh
 # The container's first process: sees to it that PORT can be listened on, and becomes the service, so that SIGTERM
-# reaches that itself. Arguments are flags of `speech-to-speech serve`.
+# reaches that itself. Arguments are flags of `speech-to-speech serve`, but the port is to be given as PORT.
 #
 # Below 1024 an ordinary user may listen only if the container's runtime says so (Docker does: net.ipv4.
 # ip_unprivileged_port_start=0). Else `with-low-ports` is tried, whose file has the right to (CAP_NET_BIND_SERVICE);
 # it counts unless the runtime takes that away (--cap-drop ALL, no-new-privileges).
 set -eu
 
-asked=${PORT:-}
+trap 'exit 0' TERM # the first process of a container gets no signal that it has not asked for
+
+asked=${S2S_PORT:-${PORT:-}} # as the service's settings: the longer name first
 PORT=${asked:-80}
 FALLBACK_PORT=8080
 
@@ -40,5 +42,6 @@ elif ! may_listen $low; then
     PORT=$FALLBACK_PORT
 fi
 export PORT
+# A SIGTERM that comes before the service is ready for it waits until it is.
 # shellcheck disable=SC2086
-exec $low speech-to-speech serve "$@"
+exec env --block-signal=TERM $low speech-to-speech serve "$@"

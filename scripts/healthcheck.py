@@ -4,8 +4,8 @@ import http.client
 import os
 import sys
 
-# What entrypoint.sh chooses if nobody said.
-PORTS = (os.environ["PORT"],) if os.environ.get("PORT") else ("80", "8080")
+ASKED = os.environ.get("S2S_PORT") or os.environ.get("PORT")
+PORTS = (ASKED,) if ASKED else ("80", "8080")  # what entrypoint.sh chooses if nobody said
 
 
 def healthy(port: str) -> bool:

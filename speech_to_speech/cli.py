@@ -1,6 +1,7 @@
 """The command `speech-to-speech`."""
 
 import importlib.metadata
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -40,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve(arguments: list[str]) -> int:
+    # A container's first process gets no signal that it has no handler for, so entrypoint.sh starts it with this one
+    # blocked. The server puts a handler of its own in place of this one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     wants_help = "--help" in arguments or "-h" in arguments
     settings = load_settings([argument for argument in arguments if argument not in ("--help", "-h")])
     if wants_help:

@@ -14,6 +14,7 @@ from speech_to_speech.hub_folders import FOLDERS_VARIABLE
 from speech_to_speech.hub_model import LOG_INTERVAL_S, is_offline, quiet_libraries
 from speech_to_speech.hub_places import Folder, free_bytes
 from speech_to_speech.memory import shown_bytes
+from speech_to_speech.registry import all_installed
 from speech_to_speech.settings import Settings, load_settings
 
 USAGE = """usage: download_models.py [--folder DIR] [--dry-run] [settings.json | --name value ...]
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     items: list[Item] = []
     try:
         folder, dry_run, rest = parse(arguments)
-        return run(load_settings(rest), items, folder, dry_run=dry_run)
+        with all_installed():  # where it will run
+            settings = load_settings(rest)
+        return run(settings, items, folder, dry_run=dry_run)
     except SettingsError as error:
         _complain(str(error))
         return 2

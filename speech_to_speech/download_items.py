@@ -15,7 +15,7 @@ from speech_to_speech.hub_folders import mounted
 from speech_to_speech.hub_model import ANSWER_TIMEOUT_S, HubModel, Plan, is_offline
 from speech_to_speech.hub_places import Folder, RemoteFile, free_bytes
 from speech_to_speech.memory import read_json, shown_bytes
-from speech_to_speech.registry import find
+from speech_to_speech.registry import find, import_target
 from speech_to_speech.settings import Settings
 
 
@@ -132,7 +132,7 @@ def items_of(settings: Settings) -> tuple[list[Item], list[str]]:
     without = []
     for stage in settings.stages:
         backend = find(stage, getattr(settings, stage))
-        downloads = getattr(backend.model_class(), "downloads", None)
+        downloads = getattr(import_target(backend.target), "downloads", None)
         needed = downloads(settings.options[stage]) if downloads is not None else ()
         items += [Item(f"{stage} {backend.name}", download) for download in needed]
         if not needed:

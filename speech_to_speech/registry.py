@@ -6,11 +6,13 @@ A backend of the user's own is a class in a module that the setting `models` nam
     class MyModel: ...
 """
 
+import contextlib
+import dataclasses
 import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +25,9 @@ TURN = "turn"  # the turn detector, which a service may do without
 NONE = "none"
 
 CHECKOUT = (Path(__file__).parents[1] / "Makefile").exists()
-IMAGE = os.environ.get("IMAGE_EXTRAS")  # the extras that a container's image has; set where that is built
+# What a container's image has; set where that is built.
+IMAGE = os.environ.get("IMAGE_EXTRAS")
+IMAGE_ENVIRONMENTS = os.environ.get("IMAGE_ENVIRONMENTS", "")
 SILERO = "make install" if CHECKOUT else "pip install --no-deps silero-vad"
 CPU = ("CPU",)
 CPU_CUDA = ("CPU", "CUDA")
@@ -37,16 +41,20 @@ def extra(name: str) -> str:
     Into an image nothing can be installed; there it is the one that makes another.
     """
     if IMAGE is not None:
-        return f"make image EXTRAS={','.join(filter(None, (IMAGE, name)))}"
+        return f"make image EXTRAS={','.join(_with(IMAGE.split(','), name))}"
     if CHECKOUT:
         return "make install" if name == "embedded" else f"make install-{name}"
     return f"pip install 'speech-to-speech-service[{name}]'"
 
 
+def _with(names: Iterable[str], name: str) -> list[str]:
+    return [*(other for other in names if other not in ("", name)), name]
+
+
 def extra_and_environment(name: str) -> str:
     """The same where a backend has an environment of its own, which make makes along."""
     if IMAGE is not None:
-        return f"{extra(name)} ENVIRONMENTS={name}"
+        return f'{extra(name)} ENVIRONMENTS="{" ".join(_with(IMAGE_ENVIRONMENTS.split(), name))}"'
     return extra(name) if CHECKOUT else f"{extra(name)} && speech-to-speech env create {name}"
 
 
@@ -100,6 +108,7 @@ class Backend:
         if self.missing:
             raise BackendMissing(f"{self.stage} {self.name} needs {', '.join(self.missing)}: {self.install}")
         if self.environment is not None and (problem := self.environment.problem) is not None:
+            problem = problem if IMAGE is None else f"the image was made without its environment: {self.install}"
             raise BackendMissing(f"{self.stage} {self.name}: {problem}")
         return import_target(self.target)
 
@@ -220,6 +229,18 @@ BACKENDS: dict[tuple[str, str], Backend] = {
         Backend("tts", "loadtest", "speech_to_speech.tts.loadtest:LoadtestTts", runs_on=CPU, licence=APACHE),
     )
 }
+
+
+@contextlib.contextmanager
+def all_installed() -> Iterator[None]:
+    """Backends can be chosen, and their options read, though what they need is on another machine."""
+    before = dict(BACKENDS)
+    BACKENDS.update({key: dataclasses.replace(backend, needs=(), requirements="") for key, backend in before.items()})
+    try:
+        yield
+    finally:
+        BACKENDS.update(before)
+
 
 Class = TypeVar("Class", bound=type)
 

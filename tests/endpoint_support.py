@@ -18,6 +18,7 @@ from huggingface_hub.utils._http import default_client_factory
 
 sys.path.append(str(SCRIPT.parent))
 create_endpoint = importlib.import_module("create_endpoint")
+BIN = importlib.import_module("endpoint.advice").BIN
 problems = importlib.import_module("endpoint.problems")
 waiting = importlib.import_module("endpoint.waiting")
 

@@ -54,11 +54,12 @@ def build_base(folder: Path) -> None:
         tar.unlink()
 
 
-def build(context: Path, tag: str = IMAGE, *, secrets: Sequence[str] = (), target: str = "") -> float:
+def build(context: Path, tag: str = IMAGE, *, secrets: Sequence[str] = (), target: str = "", **arguments: str) -> float:
     """Build a checkout; the seconds that it took."""
     certificates = [f"id=ca,src={CERTIFICATES}"] if CERTIFICATES.exists() else []
     more = [argument for secret in (*certificates, *secrets) for argument in ("--secret", secret)]
     more += ["--target", target] if target else []
+    more += [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
     begun = time.monotonic()
     run(
         *("buildah", "bud", "--isolation", "chroot", "--pull-never", "--format", "docker", "--layers"),

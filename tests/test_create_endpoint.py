@@ -11,6 +11,7 @@ from pathlib import Path
 import fake_endpoints
 import pytest
 from endpoint_support import (
+    BIN,
     CREATE,
     ENDPOINTS,
     IMAGE,
@@ -74,7 +75,7 @@ def test_request_with_defaults(platform: FakeEndpoints, run: Run) -> None:
         }
     ]
     assert "nvidia-l4 x1: 0.8 USD an hour" in done.err
-    assert "may cost money from now on: `python scripts/create_endpoint.py status my-voice" in done.out
+    assert f"may cost money from now on: `{BIN}python scripts/create_endpoint.py status my-voice" in done.out
 
 
 def test_request_with_everything(
@@ -159,9 +160,13 @@ def test_dry_run_without_a_login(platform: FakeEndpoints, run: Run, monkeypatch:
 @pytest.mark.parametrize(
     ("kind", "own", "expected"),
     [
-        ("private", False, 'HF_TOKEN="$(hf auth token --quiet)" python '),
-        ("authenticated", True, 'HF_TOKEN="$(hf auth token --quiet)" S2S_API_TOKEN="$S2S_API_TOKEN" python '),
-        ("public", True, 'client:  S2S_API_TOKEN="$S2S_API_TOKEN" python '),
+        ("private", False, f'HF_TOKEN="$({BIN}hf auth token --quiet)" {BIN}python '),
+        (
+            "authenticated",
+            True,
+            f'HF_TOKEN="$({BIN}hf auth token --quiet)" S2S_API_TOKEN="$S2S_API_TOKEN" {BIN}python ',
+        ),
+        ("public", True, f'client:  S2S_API_TOKEN="$S2S_API_TOKEN" {BIN}python '),
     ],
 )
 def test_client_command(

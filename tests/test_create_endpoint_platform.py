@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from endpoint_support import (
+    BIN,
     CREATE,
     ENDPOINTS,
     MINE,
@@ -222,7 +223,7 @@ def test_unknown_whether_created(platform: FakeEndpoints, run: Run) -> None:
     done = run(*CREATE)
     assert done.code == 1
     assert "the connection to the platform failed" in done.problem
-    assert "the endpoint my-voice may exist all the same, and cost money: look with `python scripts/cr" in done.err
+    assert f"the endpoint my-voice may exist all the same, and cost money: look with `{BIN}python" in done.err
     assert f"delete my-voice --namespace {USER}`" in done.err
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import fake_endpoints
 import pytest
 from endpoint_support import (
+    BIN,
     CREATE,
     ENDPOINTS,
     IMAGE,
@@ -54,7 +55,9 @@ def test_wait_shows_the_progress(platform: FakeEndpoints, run: Run) -> None:
         "my-voice: running, Endpoint is ready",
     ]
     assert f"url:     {URL}\n" in done.out
-    assert f'HF_TOKEN="$(hf auth token --quiet)" python audio_streaming_client.py --api_url {URL}\n' in done.out
+    assert (
+        f'HF_TOKEN="$({BIN}hf auth token --quiet)" {BIN}python audio_streaming_client.py --api_url {URL}\n' in done.out
+    )
     assert f"pause my-voice --namespace {USER}" in done.out
 
 
@@ -72,7 +75,7 @@ def test_wait_for_what_fails(state: str, platform: FakeEndpoints, run: Run) -> N
     assert done.code == 1
     assert "my-voice did not start: Image can't be pulled: unauthorized; its log: https://" in done.problem
     assert "the endpoint my-voice exists (not running) and may cost money" in done.err
-    assert f"`python scripts/create_endpoint.py delete my-voice --namespace {USER}`" in done.err
+    assert f"`{BIN}python scripts/create_endpoint.py delete my-voice --namespace {USER}`" in done.err
 
 
 def test_wait_too_long(platform: FakeEndpoints, run: Run) -> None:
@@ -96,7 +99,7 @@ def test_wait_for_what_is_paused(platform: FakeEndpoints, run: Run) -> None:
     done = run(*CREATE, "--wait")
     assert done.code == 1
     assert (
-        f"is paused, so it does not start: `python scripts/create_endpoint.py resume my-voice --namespace {USER}`"
+        f"is paused, so it does not start: `{BIN}python scripts/create_endpoint.py resume my-voice --namespace {USER}`"
         in (done.problem)
     )
 
@@ -127,7 +130,8 @@ def test_interrupted(sent: signal.Signals, platform: FakeEndpoints, tmp_path: Pa
         process.send_signal(sent)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert "create_endpoint: interrupted\nthe endpoint my-voice exists (not running) and may cost money: `py" in err
+    assert "create_endpoint: interrupted\nthe endpoint my-voice exists (not running) and may cost money: `" in err
+    assert f"`{BIN}python scripts/create_endpoint.py delete my-voice" in err
     assert TOKEN not in out + err
     assert "Traceback" not in err
 
@@ -211,8 +215,8 @@ def test_status(platform: FakeEndpoints, run: Run) -> None:
         "replicas: 0 to 1, to zero after 15 minutes",
         "image:   ghcr.io/me/old:1",
         f"url:     {URL}",
-        'client:  HF_TOKEN="$(hf auth token --quiet)" S2S_API_TOKEN="$S2S_API_TOKEN" python audio_streaming_client.py '
-        f"--api_url {URL}",
+        f'client:  HF_TOKEN="$({BIN}hf auth token --quiet)" S2S_API_TOKEN="$S2S_API_TOKEN" '
+        f"{BIN}python audio_streaming_client.py --api_url {URL}",
         "         with S2S_API_TOKEN set in your shell to the service's own token",
     ]
 
@@ -230,7 +234,7 @@ def test_pause_and_resume(platform: FakeEndpoints, run: Run) -> None:
         done = run("pause", "my-voice")
         assert done.code == 0, done.err
         assert (
-            "my-voice is paused; it costs nothing until it is resumed: `python scripts/create_endpoint.py re"
+            f"my-voice is paused; it costs nothing until it is resumed: `{BIN}python scripts/create_endpoint.py re"
             in done.out
         )
     done = run("resume", "my-voice", "--wait")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from speech_to_speech.registry import all_installed
 from speech_to_speech.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,9 +77,10 @@ def test_the_service_takes_the_settings_of_docker_compose(files: tuple[str, ...]
     for file in files:
         given: dict[str, Any] = yaml.safe_load((ROOT / file).read_text())["services"]["speech-to-speech"]["environment"]
         environment |= {name: default(value) for name, value in given.items() if value is not None}
-    environment["PROFILE"] = "embedded"  # that of the file wants packages that only the image has
-    settings = load_settings([], environment)
-    assert settings.llm == ("open_api" if len(files) == 2 else "eliza")
+    with all_installed():  # in the image
+        settings = load_settings([], environment)
+    assert (settings.profile, settings.stt) == ("l4", "whisper")
+    assert settings.llm == ("open_api" if len(files) == 2 else "transformers")
 
 
 def default(value: str) -> str:
@@ -101,3 +103,16 @@ def test_make_shows_no_secret() -> None:
             ["make", "--dry-run", "image"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
         ).stdout
     )
+
+
+def test_what_the_page_quotes_is_said() -> None:
+    """The first column of its table of troubles has words that somebody meets; they have to be those that are said."""
+    page = (ROOT / "docs/deploy.md").read_text()
+    rows = page.partition("## Troubleshooting")[2].partition("\n## ")[0].splitlines()
+    quoted = [words for row in rows if row.startswith("|") for words in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    files = [*ROOT.glob("*.py"), *ROOT.glob("s*/**/*.py"), *ROOT.glob("scripts/*.sh"), ROOT / "Makefile"]
+    sources = "\n".join(file.read_text() for file in files)
+    assert len(quoted) > 10
+    status = re.compile(r"(the service answered) \d+")
+    system = ("PORT", "Read-only file system")
+    assert [words for words in quoted if status.sub(r"\1", words) not in sources and words not in system] == []

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ class Built:
     secret: str
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The image, of a clean copy of this checkout; a token was its secret while it was built."""
     assert not missing(), f"not installed (Debian packages): {' '.join(missing())}"
@@ -140,6 +141,20 @@ def test_a_change_of_the_code_is_built_quickly(built: Built) -> None:
     assert taken_s < REBUILD_LIMIT_S
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"EXTRAS": "embedded,kokro"}, "EXTRAS: there is no 'kokro'; there are "),
+        ({"ENVIRONMENTS": "melno"}, "ENVIRONMENTS: there is no 'melno'; there are melo, parler"),
+        ({"PROFILE": "big"}, "PROFILE: there is no 'big'; there are "),
+        ({"BAKE_MODELS": "l4 big"}, "BAKE_MODELS: there is no 'big'; there are "),
+    ],
+)
+def test_an_argument_that_names_nothing_ends_the_build(built: Built, arguments: dict[str, str], line: str) -> None:
+    with pytest.raises(AssertionError, match=line):
+        build(built.context, "localhost/speech-to-speech:none", **arguments)
+
+
 # What it does.
 
 
@@ -195,6 +210,14 @@ async def test_sigterm_lets_a_reply_finish(built: Built) -> None:
             assert (await talk.closed(5.0))[0] == 1012
         assert container.wait() == 0
         await eventually(lambda: "Traceback" not in container.log(), "no trace")
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.2, 0.4, 0.8])
+def test_sigterm_while_it_starts_ends_it(after_s: float) -> None:
+    with on_the_host() as container:
+        time.sleep(after_s)
+        podman("kill", "--signal", "TERM", container.id)
+        assert container.wait(10.0) == 0
 
 
 # The port.

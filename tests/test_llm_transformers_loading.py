@@ -115,7 +115,7 @@ def test_quantisation_needs_its_library(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("speech_to_speech.checkpoints.choose_device", lambda name, flag: torch.device("cuda"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     text = problem(folder, lm_quantization="4bit", lm_torch_dtype="float32")
-    assert text == "lm_quantization: it needs bitsandbytes: pip install bitsandbytes"
+    assert text == "lm_quantization: it needs bitsandbytes: make install-quantized"
 
 
 def test_layers_that_continuous_batching_does_not_know(tmp_path: Path) -> None:

@@ -730,6 +730,7 @@ DECIDED_WHILE_ANOTHER_ENDS: tuple[Step, ...] = (
 
 
 # Derandomized: the same thousand each time, so that a change is not blamed for what was there before.
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(setting=setting_strategy, schedule=schedules)

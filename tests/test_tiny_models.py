@@ -75,6 +75,7 @@ def test_the_table_of_the_readme_has_every_phrase() -> None:
     assert [row for row in rows if row not in readme] == []
 
 
+@pytest.mark.slow
 def test_two_runs_make_the_same_bytes(tmp_path: Path) -> None:
     for run in ("first", "second"):
         command = [sys.executable, str(SCRIPT), "--out", str(tmp_path / run), "--steps", "2"]

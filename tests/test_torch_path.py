@@ -109,6 +109,7 @@ async def take_many(pipeline: Pipeline, first: int, count: int) -> None:
             conversations.start_soon(converse)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_turns_cancelled_at_random_points_leave_nothing() -> None:
     chance = random.Random(0)
@@ -139,6 +140,7 @@ async def test_turns_cancelled_at_random_points_leave_nothing() -> None:
         await take_many(pipeline, 0, len(ALL))
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.timeout(400)
 async def test_memory_is_flat_over_many_turns() -> None:

@@ -1,13 +1,26 @@
 """The commands and addresses that a person needs next."""
 
+import os
+import sys
 from collections.abc import Collection
+from pathlib import Path
 
 from huggingface_hub import InferenceEndpoint
 
 from endpoint.problems import CONSOLE
 from speech_to_speech.settings import TOKEN_VARIABLE
 
-SCRIPT = "python scripts/create_endpoint.py"
+
+def _programs() -> str:
+    """What stands before `python` and `hf` for those that this program runs with: nothing if the shell finds them."""
+    folder = Path(sys.executable).parent
+    if str(folder) in os.environ.get("PATH", "").split(os.pathsep):
+        return ""
+    return f"{folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}/"
+
+
+BIN = _programs()
+SCRIPT = f"{BIN}python scripts/create_endpoint.py"
 BILLED = {"pending", "initializing", "updating", "updateFailed", "running", "failed"}
 
 
@@ -45,11 +58,11 @@ def client_command(endpoint: InferenceEndpoint, secret_names: Collection[str]) -
     """
     to_set = []
     if endpoint.type != "public":
-        to_set.append('HF_TOKEN="$(hf auth token --quiet)"')
+        to_set.append(f'HF_TOKEN="$({BIN}hf auth token --quiet)"')
     own = TOKEN_VARIABLE in secret_names
     if own:
         to_set.append(f'{TOKEN_VARIABLE}="${TOKEN_VARIABLE}"')
-    lines = [" ".join([*to_set, "python audio_streaming_client.py --api_url", str(endpoint.url)])]
+    lines = [" ".join([*to_set, f"{BIN}python audio_streaming_client.py --api_url", str(endpoint.url)])]
     if own:
         lines.append(f"with {TOKEN_VARIABLE} set in your shell to the service's own token")
     return lines

@@ -109,6 +109,8 @@ def check_image(image: str) -> None:
     name = image.rpartition("/")[2]
     if not re.fullmatch(r"[a-z0-9][\w.:/@-]*", image) or "://" in image:
         raise BadInput(f"--image {image!r}: REGISTRY/IMAGE:TAG is expected, without https://")
+    if "/" not in image or image.startswith(("localhost/", "localhost:", "127.")):
+        raise BadInput(f"--image {image}: it is on this machine only; push it, and name it with its registry and owner")
     if ":" not in name and "@" not in name:
         raise BadInput(f"--image {image}: name a tag (:TAG) or digest (@sha256:...), so that it is known what runs")
 

@@ -1,14 +1,12 @@
 """Whether the service would start with the environment that the endpoint gives it, asked of the service's own code."""
 
-import contextlib
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from endpoint.errors import BadInput
 from speech_to_speech.client.address import is_loopback
 from speech_to_speech.errors import SettingsError
 from speech_to_speech.profiles import PROFILES, defaults
-from speech_to_speech.registry import BACKENDS, STAGES, TURN
+from speech_to_speech.registry import STAGES, TURN, all_installed
 from speech_to_speech.settings import ENV_PREFIX, NAMES, TOKEN_VARIABLE, load_settings
 
 IMAGE_PORT = 80  # what the service listens on in its container unless PORT says otherwise
@@ -74,7 +72,7 @@ def check_settings(profile: str, environ: Mapping[str, str]) -> str | None:
         profile = "loadtest"  # backends without options
         remark = f"{MODELS} names modules of the container's own, so options of models are not checked before it starts"
     try:
-        with _all_installed():
+        with all_installed():  # in the container
             load_settings([], {"PROFILE": profile, **environ})
     except SettingsError as error:
         reason = str(error).partition("; there are --")[0]  # a hundred names
@@ -83,14 +81,3 @@ def check_settings(profile: str, environ: Mapping[str, str]) -> str | None:
             f"(`speech-to-speech serve --help --profile {profile}` lists the settings; S2S_<NAME> is a variable's name)"
         ) from None
     return remark
-
-
-@contextlib.contextmanager
-def _all_installed() -> Iterator[None]:
-    """What a backend needs is in the container: it may be missing here. Its options are there without it."""
-    before = dict(BACKENDS)
-    BACKENDS.update({key: dataclasses.replace(backend, needs=(), requirements="") for key, backend in before.items()})
-    try:
-        yield
-    finally:
-        BACKENDS.update(before)

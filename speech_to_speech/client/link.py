@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import websocket
 
-from speech_to_speech.client.address import host_of, is_loopback
+from speech_to_speech.client.address import host_of, is_exposed, is_loopback
 from speech_to_speech.client.console import Console, printable
 from speech_to_speech.client.errors import ClientError, Dropped
 
@@ -167,7 +167,12 @@ def connect(url: str, headers: list[str], backoff: Backoff, console: Console, ag
             reason = printable((error.resp_body or b"").decode("utf-8", "replace").strip().split("\n")[0], 300)
             why = f"the service answered {error.status_code}{': ' + reason if reason else ''}"
             if error.status_code in (401, 403):
-                raise ClientError(f"{why}; check --auth_token, HF_TOKEN or S2S_API_TOKEN") from None
+                hint = (
+                    "; over ws:// S2S_API_TOKEN is not sent, since anybody on the way could read it"
+                    if is_exposed(url)
+                    else ""
+                )
+                raise ClientError(f"{why}; check --auth_token, HF_TOKEN or S2S_API_TOKEN{hint}") from None
             if error.status_code not in RETRY_STATUS:
                 raise ClientError(f"{why}; check --api_url") from None
             with contextlib.suppress(ValueError):

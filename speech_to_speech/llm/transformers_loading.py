@@ -13,6 +13,7 @@ from speech_to_speech.llm.kv_cache import size_cache
 from speech_to_speech.llm.prompts import Prompts
 from speech_to_speech.llm.sampling import choose_sampling
 from speech_to_speech.llm.transformers_options import TransformersOptions
+from speech_to_speech.registry import extra
 
 if TYPE_CHECKING:
     import torch
@@ -181,7 +182,7 @@ def _quantization(options: TransformersOptions, device: "torch.device", dtype: "
     if device.type != "cuda":
         raise CheckpointError(f"lm_quantization: it needs a CUDA device, and lm_device is {device}; leave it out")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise CheckpointError("lm_quantization: it needs bitsandbytes: pip install bitsandbytes")
+        raise CheckpointError(f"lm_quantization: it needs bitsandbytes: {extra('quantized')}")
     from transformers import BitsAndBytesConfig
 
     if options.lm_quantization == "8bit":
