@@ -9,6 +9,15 @@ set -eu
 
 trap 'exit 0' TERM # the first process of a container gets no signal that it has not asked for
 
+# With a read-only root and no tmpfs there is still the shared memory to put temporary files in.
+if ! [ -w /tmp ] && [ -w /dev/shm ]; then
+    export TMPDIR="${TMPDIR:-/dev/shm}"
+fi
+# PyTorch makes this folder when it is imported, or fails; by default it is a temporary one.
+if [ -w "$HOME" ]; then
+    export TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR:-$HOME/torchinductor}"
+fi
+
 asked=${S2S_PORT:-${PORT:-}} # as the service's settings: the longer name first
 PORT=${asked:-80}
 FALLBACK_PORT=8080
