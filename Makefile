@@ -110,25 +110,32 @@ BUILD = $(DOCKER) build --platform linux/amd64 -f dockerfiles/pytorch/Dockerfile
 	$(foreach name,BASE_IMAGE EXTRAS ENVIRONMENTS BAKE_MODELS BAKE_OPTIONS TORCH_INDEX COMPILER,$(if $($(name)),--build-arg "$(name)=$($(name))")) \
 	$(if $(HF_TOKEN),--secret id=hf_token$(COMMA)env=HF_TOKEN) $(if $(CA),--secret "id=ca$(COMMA)src=$(CA)") \
 	$(foreach tag,$(TAGS) latest$(SUFFIX),-t $(IMAGE):$(tag)) .
+CHECK = case "$(IMAGE)" in *[A-Z]*) echo "IMAGE=$(IMAGE): in lower case, please"; exit 2 ;; esac; \
+	$(PYTHON) scripts/check_build_arguments.py "EXTRAS=$(EXTRAS)" "ENVIRONMENTS=$(ENVIRONMENTS)" "PROFILE=$(IMAGE_PROFILE)" "BAKE_MODELS=$(BAKE_MODELS)"
 # What a container takes from the environment that make runs in.
 PASSED_ON = $(filter S2S_% HF_TOKEN OPENAI_API_KEY REPOSITORY CHAT_SIZE LM_MODEL_NAME ASR_MODEL LLM_MODEL TTS_MODEL,$(.VARIABLES)) \
 	$(if $(filter file,$(origin PROFILE)),,PROFILE)
 
 image:  ## build the image for a GPU: make image IMAGE=docker.io/me/speech-to-speech
+	@$(CHECK)
 	$(BUILD)
 
 image-cpu: CPU := 1
 image-cpu:  ## build the image of the embedded models, which needs no GPU
+	@$(CHECK)
 	$(BUILD)
 
 push:  ## push the image that was built (log in first)
-	@case "$(COMMIT)" in *-changed) echo "there are changes that are not committed: commit them, make the image, then push"; exit 2 ;; esac
+	@case "$(COMMIT)" in *-changed) git status --short; echo "these changes are not committed: commit them, or put new files elsewhere, then make the image and push"; exit 2 ;; esac
 	@test "$$($(DOCKER) image inspect --format '{{.Id}}' $(foreach tag,$(TAGS),$(IMAGE):$(tag)) 2>/dev/null | uniq | wc -l)" = 1 \
 		|| { echo "there is no image of this commit: make image$(SUFFIX) IMAGE=$(IMAGE)"; exit 2; }
 	@for tag in $(TAGS); do $(DOCKER) push $(IMAGE):$$tag \
 		|| { echo "$(IMAGE):$$tag was not pushed (see above): log in ($(DOCKER) login), and name a repository that you may write to: IMAGE=REGISTRY/YOU/NAME"; exit 2; }; done
 
 run-image:  ## run the image that was built: PORT=8000 make run-image, or CPU=1 make run-image
+	@$(DOCKER) image inspect $(IMAGE):$(VERSION)$(SUFFIX) >/dev/null 2>&1 \
+		|| { echo "there is no image $(IMAGE):$(VERSION)$(SUFFIX) here: make image$(SUFFIX) IMAGE=$(IMAGE)"; exit 2; }
+	@echo "the service will be at http://$(LISTEN)"
 	@$(DOCKER) run --rm -p $(LISTEN):80 --sysctl net.ipv4.ip_unprivileged_port_start=0 --stop-timeout 60 \
 		--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
 		$(GPUS) -v speech-to-speech-cache:/cache $(foreach name,$(PASSED_ON),-e $(name)) $(IMAGE):$(VERSION)$(SUFFIX) $(ARGS)

@@ -58,6 +58,16 @@ def extra_and_environment(name: str) -> str:
     return extra(name) if CHECKOUT else f"{extra(name)} && speech-to-speech env create {name}"
 
 
+def of_profile(name: str) -> str | None:
+    """The command that installs all that a profile needs; None if no extra has its name."""
+    if name not in ("cpu", "embedded", "l4", "tiny"):
+        return None
+    if IMAGE is not None:
+        own = {"embedded": "make image-cpu", "l4": "make image"}
+        return own.get(name, f"make image EXTRAS={name} ENVIRONMENTS= PROFILE={name}")
+    return extra(name)
+
+
 def requirements_of(name: str) -> str:
     """The file of pinned packages of one of our own environments."""
     return str(Path(__file__).parent / "environments" / f"{name}.txt")

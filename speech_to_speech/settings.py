@@ -19,11 +19,11 @@ import annotated_types
 import pydantic
 
 from speech_to_speech.aliases import FLAGS, check_model_name, plain_settings
-from speech_to_speech.errors import SettingsError
+from speech_to_speech.errors import BackendMissing, SettingsError
 from speech_to_speech.jobs import WorkerKind
 from speech_to_speech.languages import AUTO
 from speech_to_speech.profiles import PROFILES, defaults
-from speech_to_speech.registry import NONE, STAGES, TURN, find, import_models, names
+from speech_to_speech.registry import NONE, STAGES, TURN, find, import_models, names, of_profile
 from speech_to_speech.vad.endpointing import EndpointOptions
 
 ENV_PREFIX = "S2S_"
@@ -179,7 +179,13 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
     chosen_names = {stage: str(values.get(stage, getattr(Settings, stage))) for stage in (*STAGES, TURN)}
     if chosen_names[TURN] == NONE:
         del chosen_names[TURN]
-    option_types = {stage: _options_type(stage, name) for stage, name in chosen_names.items()}
+    try:
+        option_types = {stage: _options_type(stage, name) for stage, name in chosen_names.items()}
+    except BackendMissing as error:
+        own = all(chosen_names[stage] == defaults(profile, language).get(stage) for stage in ("stt", "llm", "tts"))
+        if own and (install := of_profile(profile)) and install not in str(error):
+            raise BackendMissing(f"{error}; all that profile {profile} needs: {install}") from None
+        raise
     allowed: dict[str, None] = dict.fromkeys(NAMES)
     for options_type in option_types.values():
         allowed |= {f.name: None for f in dataclasses.fields(options_type)}

@@ -288,7 +288,7 @@ class Worker(Generic[In, Out]):
             else:
                 self.model.run(jobs)
         except StageError as error:
-            logger.warning("%s", error)
+            logger.log(logging.DEBUG if self._stopping else logging.WARNING, "%s", error)
             for job in self._running:
                 job.fail(error)
         except Exception as error:

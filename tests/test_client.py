@@ -73,7 +73,7 @@ def test_file_with_two_questions_gets_both_replies(tmp_path: Path, capsys: pytes
     # 200 ms until the end of speech is sure, 50 ms of thinking, one block either way
     assert all(180 < turn["end_to_end_ms"] < 500 for turn in turns)
     out = capsys.readouterr().out
-    assert "you: what time is it\nreply: It is noon.\n       Good bye.\nlatency in ms: stt 20" in out
+    assert "you: what time is it\nreply: It is noon.\n       Good bye.\nlatency in ms: endpoint 200 | stt 20" in out
     assert re.search(r"\n2 turns in \d\.\d s\n", out)
     assert re.search(r"end to end +\d+ +\d+ +\d+\n", out)
 

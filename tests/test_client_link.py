@@ -64,7 +64,7 @@ def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_nobody_answers_the_handshake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         assert ask(f"ws://127.0.0.1:{mute.getsockname()[1]}", tmp_path, "--start_timeout", "0.2") == 1
-    assert "error: gave up after 0 s: cannot connect to 127.0.0.1: " in capsys.readouterr().err
+    assert "error: gave up after 0 s: cannot connect to 127.0.0.1:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,30 @@ def test_make_shows_no_secret() -> None:
             ["make", "--dry-run", "image"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
         ).stdout
     )
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("EXTRAS=l4,kokro", "EXTRAS: there is no 'kokro'; there are "),
+        ("ENVIRONMENTS=melno", "ENVIRONMENTS: there is no 'melno'; there are melo, parler"),
+        ("PROFILE=big", "PROFILE: there is no 'big'; there are "),
+        ("BAKE_MODELS=l4 big", "BAKE_MODELS: there is no 'big'; there are "),
+        ("IMAGE=docker.io/YOU/speech-to-speech", "IMAGE=docker.io/YOU/speech-to-speech: in lower case, please"),
+    ],
+)
+def test_make_refuses_what_there_is_not_before_it_builds(argument: str, line: str) -> None:
+    command = ["make", "image", "DOCKER=false", f"PYTHON={sys.executable}", argument]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert (done.stdout + done.stderr).startswith(line)
+
+
+def test_make_says_how_to_get_an_image_that_is_not_there() -> None:
+    command = ["make", "run-image", "DOCKER=false", "IMAGE=me/voice"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert re.match(r"there is no image me/voice:[\d.]+ here: make image IMAGE=me/voice\n", done.stdout)
 
 
 def test_what_the_page_quotes_is_said() -> None:

@@ -155,6 +155,13 @@ def test_an_argument_that_names_nothing_ends_the_build(built: Built, arguments: 
         build(built.context, "localhost/speech-to-speech:none", **arguments)
 
 
+def test_the_arguments_of_a_build_are_in_its_image(built: Built) -> None:
+    """Also where all else is taken from the cache."""
+    build(built.context, "localhost/speech-to-speech:other", PROFILE="loadtest")
+    assert "PROFILE=loadtest" in inspect("localhost/speech-to-speech:other")["Config"]["Env"]
+    assert "PROFILE=embedded" in inspect(IMAGE)["Config"]["Env"]
+
+
 # What it does.
 
 
@@ -271,7 +278,11 @@ def test_flags_go_behind_the_image(built: Built) -> None:
     ("environment", "line"),
     [
         ({"PROFILE": "big"}, r"profile: unknown profile 'big'; there are .*l4.*"),
-        ({"PROFILE": "tiny"}, r".*make image EXTRAS=.*"),
+        (
+            {"PROFILE": "tiny"},
+            r"stt whisper needs torch, transformers: make image EXTRAS=embedded,transformers; all that profile "
+            r"tiny needs: make image EXTRAS=tiny ENVIRONMENTS= PROFILE=tiny",
+        ),
         ({"PORT": "eighty"}, r"port: .*eighty.*"),
         ({"S2S_CHAT_SIZ": "3"}, r"unknown option --chat_siz .did you mean --chat_size.*"),
     ],

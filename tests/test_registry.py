@@ -34,6 +34,31 @@ def requirements(name: str) -> set[str]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("name", "checkout", "image"),
+    [
+        ("embedded", "make install", "make image-cpu"),
+        ("l4", "make install-l4", "make image"),
+        ("cpu", "make install-cpu", "make image EXTRAS=cpu ENVIRONMENTS= PROFILE=cpu"),
+        ("loadtest", None, None),
+    ],
+)
+def test_a_profile_names_the_command_that_installs_all_of_it(
+    name: str, checkout: str | None, image: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert registry.of_profile(name) == checkout
+    monkeypatch.setattr(registry, "IMAGE", "embedded")
+    assert registry.of_profile(name) == image
+
+
+def test_in_an_image_the_command_makes_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "IMAGE", "l4,mp3")
+    monkeypatch.setattr(registry, "IMAGE_ENVIRONMENTS", "melo")
+    assert registry.extra("kokoro") == "make image EXTRAS=l4,mp3,kokoro"
+    expected = 'make image EXTRAS=l4,mp3,parler ENVIRONMENTS="melo parler"'
+    assert registry.extra_and_environment("parler") == expected
+
+
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=lambda backend: f"{backend.stage} {backend.name}")
 def test_the_command_of_a_backend_installs_what_it_needs(backend: Backend) -> None:
     if backend.needs and backend.install != SILERO:

@@ -44,8 +44,9 @@ def make_request(
     chosen = {name: getattr(options, name) or default for name, default in DEFAULTS.items()}
     env = environment(options.env)
     check_profile(options.profile, chosen["accelerator"], env)
-    if options.profile == "cpu" and chosen["accelerator"] == "gpu":
-        terminal.note("note: profile cpu does not use the GPU: an --instance-type of --accelerator cpu costs less")
+    if options.profile != "l4" and chosen["accelerator"] == "gpu":
+        cheaper = "--accelerator cpu --instance-type intel-spr --instance-size x2 costs less"
+        terminal.note(f"note: profile {options.profile} does not use the GPU: {cheaper}")
     if not 1 <= options.port <= 65535:
         raise BadInput(f"--port {options.port}: between 1 and 65535")
     if "S2S_PORT" not in env:  # said even if it is the default: the container then never takes another port
@@ -109,6 +110,11 @@ def check_image(image: str) -> None:
     name = image.rpartition("/")[2]
     if not re.fullmatch(r"[a-z0-9][\w.:/@-]*", image) or "://" in image:
         raise BadInput(f"--image {image!r}: REGISTRY/IMAGE:TAG is expected, without https://")
+    stem = image.removesuffix(name) + re.split("[:@]", name)[0]
+    if stem != stem.lower():
+        raise BadInput(f"--image {image}: registries take names in lower case only")
+    if not re.fullmatch(r"[^:@]*(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?", name):
+        raise BadInput(f"--image {image}: a tag is :TAG, a digest @sha256: and 64 digits")
     if "/" not in image or image.startswith(("localhost/", "localhost:", "127.")):
         raise BadInput(f"--image {image}: it is on this machine only; push it, and name it with its registry and owner")
     if ":" not in name and "@" not in name:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import time
+import urllib.parse
 from collections.abc import Iterator
 
 import websocket
@@ -157,7 +158,7 @@ def connect(url: str, headers: list[str], backoff: Backoff, console: Console, ag
     Raises:
         ClientError: the service refuses, or waiting does not help.
     """
-    host = host_of(url)
+    host, place = host_of(url), urllib.parse.urlsplit(url).netloc
     starting_until_s = time.monotonic() + (STARTING_S if is_loopback(host) else 0.0)
     while True:
         at_least_s = 0.0
@@ -181,7 +182,7 @@ def connect(url: str, headers: list[str], backoff: Backoff, console: Console, ag
             hint = "SSL_CERT_FILE can name a file with your own authority"
             raise ClientError(f"the certificate of {host} is not trusted: {error.verify_message}; {hint}") from None
         except (OSError, UnicodeError, websocket.WebSocketException) as error:  # UnicodeError: not a host name
-            why = f"cannot connect to {host}: {printable(getattr(error, 'strerror', None) or error)}"
+            why = f"cannot connect to {place}: {printable(getattr(error, 'strerror', None) or error)}"
             held = isinstance(error, websocket.WebSocketTimeoutException)  # a proxy that waits for the endpoint
             lost = isinstance(error, ConnectionError | websocket.WebSocketConnectionClosedException)
             if not (again or held or (lost and time.monotonic() < starting_until_s)):

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-FIGURES = ("stt", "llm", "tts", "pipeline total", "network", "end to end", "stop")
+FIGURES = ("endpoint", "stt", "llm", "tts", "pipeline total", "network", "end to end", "stop")
 TURNS_KEPT = 1000
 
 
@@ -41,9 +41,10 @@ class Turn:
         return self.received_ms if self.cut_ms is None else self.cut_ms
 
     def figures(self) -> dict[str, float | None]:
-        """Each stage's part of the waiting in milliseconds; None where it is not known.
+        """Each part of the waiting in milliseconds; None where it is not known.
 
-        The service may have begun before the endpoint: nobody waits for what was there by then.
+        First the endpoint: until it was certain that the speaker had finished. The service may have begun before:
+        nobody waits for what was there by then.
         """
         at = {name: number(value) for name, value in self.record.items()}.get
         endpoint_ms = at("endpoint_ms")
@@ -52,6 +53,7 @@ class Turn:
         )
         network = difference(self.end_to_end_ms, at("first_audio_sent_ms"))
         values = (
+            endpoint_ms,
             difference(transcript_ms, endpoint_ms),
             difference(text_ms, transcript_ms),
             difference(made_ms, text_ms),
