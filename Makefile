@@ -83,7 +83,6 @@ check: $(VENV)/.installed-dev  ## formatting, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy scripts/create_endpoint.py scripts/endpoint
 	@$(BIN)/hadolint dockerfiles/*/Dockerfile
 	@$(BIN)/shellcheck scripts/*.sh .ci/run
 
@@ -113,7 +112,7 @@ BUILD = $(DOCKER) build --platform linux/amd64 -f dockerfiles/pytorch/Dockerfile
 CHECK = case "$(IMAGE)" in *[A-Z]*) echo "IMAGE=$(IMAGE): in lower case, please"; exit 2 ;; esac; \
 	$(PYTHON) scripts/check_build_arguments.py "EXTRAS=$(EXTRAS)" "ENVIRONMENTS=$(ENVIRONMENTS)" "PROFILE=$(IMAGE_PROFILE)" "BAKE_MODELS=$(BAKE_MODELS)"
 # What a container takes from the environment that make runs in.
-PASSED_ON = $(filter S2S_% HF_TOKEN OPENAI_API_KEY REPOSITORY CHAT_SIZE LM_MODEL_NAME ASR_MODEL LLM_MODEL TTS_MODEL,$(.VARIABLES)) \
+PASSED_ON = $(filter-out S2S_HOST S2S_PORT,$(filter S2S_% HF_TOKEN OPENAI_API_KEY REPOSITORY CHAT_SIZE LM_MODEL_NAME ASR_MODEL LLM_MODEL TTS_MODEL,$(.VARIABLES))) \
 	$(if $(filter file,$(origin PROFILE)),,PROFILE)
 
 image:  ## build the image for a GPU: make image IMAGE=docker.io/me/speech-to-speech
@@ -127,7 +126,7 @@ image-cpu:  ## build the image of the embedded models, which needs no GPU
 
 push:  ## push the image that was built (log in first)
 	@case "$(COMMIT)" in *-changed) git status --short; echo "these changes are not committed: commit them, or put new files elsewhere, then make the image and push"; exit 2 ;; esac
-	@test "$$($(DOCKER) image inspect --format '{{.Id}}' $(foreach tag,$(TAGS),$(IMAGE):$(tag)) 2>/dev/null | uniq | wc -l)" = 1 \
+	@set -- $$($(DOCKER) image inspect --format '{{.Id}}' $(foreach tag,$(TAGS),$(IMAGE):$(tag)) 2>/dev/null); [ $$# = 2 ] && [ "$$1" = "$$2" ] \
 		|| { echo "there is no image of this commit: make image$(SUFFIX) IMAGE=$(IMAGE)"; exit 2; }
 	@for tag in $(TAGS); do $(DOCKER) push $(IMAGE):$$tag \
 		|| { echo "$(IMAGE):$$tag was not pushed (see above): log in ($(DOCKER) login), and name a repository that you may write to: IMAGE=REGISTRY/YOU/NAME"; exit 2; }; done

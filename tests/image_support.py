@@ -45,15 +45,6 @@ def podman(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return run("podman", "--runtime", shutil.which("runc") or "runc", *arguments, **options)
 
 
-def build_base(folder: Path) -> None:
-    """A Debian without Python, so that the Dockerfile has to bring it."""
-    if run("podman", "image", "exists", BASE, check=False).returncode:
-        tar = folder / "base.tar"
-        run("mmdebstrap", "--variant=minbase", "bookworm", str(tar), limit_s=BUILD_LIMIT_S)
-        run("podman", "import", str(tar), BASE, limit_s=BUILD_LIMIT_S)
-        tar.unlink()
-
-
 def build(context: Path, tag: str = IMAGE, *, secrets: Sequence[str] = (), target: str = "", **arguments: str) -> float:
     """Build a checkout; the seconds that it took."""
     certificates = [f"id=ca,src={CERTIFICATES}"] if CERTIFICATES.exists() else []
