@@ -81,7 +81,8 @@ def run_live(
     console: Console,
 ) -> None:
     """Microphone to service to loudspeaker, until Ctrl-C."""
-    devices = options.input_device, options.output_device
+    latency_s = options.output_latency_ms and options.output_latency_ms / 1000
+    devices = options.input_device, options.output_device, latency_s
     with sound_card(options.sample_rate, options.chunk_size, *devices, console) as (microphone, speaker):
         talk(url, headers, microphone, speaker, journal, console, options.start_timeout, options.full_duplex, new_codec)
 
@@ -127,6 +128,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--chunk_size", type=int, default=1024, help="samples at 16 kHz in one message (%(default)s)")
     add("--input_device", type=device, help="number, or part of the name, of the microphone")
     add("--output_device", type=device, help="number, or part of the name, of the loudspeaker")
+    add("--output_latency_ms", type=int, help="sound kept in the sound card's buffer; more where replies crackle")
     add("--list_devices", action="store_true", help="list the sound devices and end")
     add("--input", type=Path, metavar="QUESTION.wav", help="send this file instead of the microphone's sound")
     add("--output", type=Path, metavar="REPLY.wav", help="write the replies here instead of playing them")
@@ -141,8 +143,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--api_url is needed, for example --api_url http://localhost:8000")
     if (options.input is None) != (options.output is None):
         parser.error("--input and --output belong together")
-    for name, low, high in (("sample_rate", 8000, 192_000), ("chunk_size", 64, 16_000), ("start_timeout", 0, 86_400)):
-        if not low <= getattr(options, name) <= high:
+    limits = {"sample_rate": (8000, 192_000), "chunk_size": (64, 16_000), "start_timeout": (0, 86_400)}
+    for name, (low, high) in (limits | {"output_latency_ms": (1, 1000)}).items():
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
             parser.error(f"--{name} must be between {low} and {high}")
     return options
 

@@ -39,6 +39,7 @@ def test_bad_url_is_one_line(url: str, capsys: pytest.CaptureFixture[str]) -> No
         ([], "--api_url"),
         (["--api_url", "ws://a", "--input", "a.wav"], "--output"),
         (["--api_url", "ws://a", "--chunk_size", "0"], "--chunk_size must be between"),
+        (["--api_url", "ws://a", "--output_latency_ms", "0"], "--output_latency_ms must be between"),
         (["--api_url", "ws://a", "--sample_rate", "fast"], "--sample_rate"),
         (["--api_url", "ws://a", "--start_timeout", "nan"], "--start_timeout"),
         (["--api_url", "ws://a", "--no_such"], "--no_such"),

@@ -148,6 +148,16 @@ def test_speaker_plays_a_short_reply_at_its_end_and_is_then_quiet() -> None:
     assert not speaker.sounding
 
 
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100, 48_000])
+def test_end_of_a_reply_does_not_wait_for_its_last_message(rate_hz: int) -> None:
+    speaker, block = Speaker(rate_hz), 2 * rate_hz // 100
+    speaker.play(tone(1.5).tobytes())
+    played = b"".join(speaker.take(block) for _ in range(200))
+    assert len(played.rstrip(b"\0")) / 2 / rate_hz == pytest.approx(1.5, abs=0.001)
+    speaker.end_reply()
+    assert not any(speaker.take(block * 20))
+
+
 def test_speaker_is_bounded() -> None:
     speaker = Speaker(16_000, limit_s=1)
     for _ in range(100):

@@ -44,6 +44,8 @@ ALSA_CONFIG = """
 pcm.!default { type pulse }
 ctl.!default { type pulse }
 """
+# The default, 35 ms, has gaps where the whole machine stands still for longer, as one does that shares its host.
+PATIENT_SOUND_CARD = ("--output_latency_ms", "400")
 PROGRAMS = {"pulseaudio": "pulseaudio", "pactl": "pulseaudio-utils"}
 
 
@@ -194,8 +196,9 @@ def turn_of(sound: SoundServer, service: ScriptedService, question: Path, *more:
 
 @pytest.mark.parametrize("rate_hz", [16_000, 48_000])
 def test_question_is_heard_and_reply_is_played(sound: SoundServer, question: Path, rate_hz: int) -> None:
+    options = ("--sample_rate", str(rate_hz), *PATIENT_SOUND_CARD)
     with scripted(endpoint_s=0.5, think_s=0.3, reply_s=1.5) as service:
-        played, printed = turn_of(sound, service, question, "--sample_rate", str(rate_hz))
+        played, printed = turn_of(sound, service, question, *options)
     seen = service.connections[0]
 
     # The question reached the service, once.
@@ -207,7 +210,9 @@ def test_question_is_heard_and_reply_is_played(sound: SoundServer, question: Pat
     loud = np.flatnonzero(np.abs(played) > 1000)
     assert len(loud) > 0
     assert (loud[-1] - loud[0]) / RATE_HZ == pytest.approx(1.5, abs=0.05)
-    assert np.diff(loud).max() < RATE_HZ * 0.005
+    quiet = np.flatnonzero(np.diff(loud) >= RATE_HZ * 0.005)
+    gaps = {f"at {(loud[at] - loud[0]) / RATE_HZ:.3f} s": f"{np.diff(loud)[at] / RATE_HZ:.4f} s" for at in quiet}
+    assert not gaps
     assert tone_rms(played, REPLY_HZ) == pytest.approx(0.3 / np.sqrt(2), rel=0.1)
 
     # Nothing of it came back, though the microphone heard it: while it played, the messages were empty.

@@ -18,7 +18,7 @@ class Speaker:
         self.latency_s = 0.0  # from the buffer until it sounds
         self.tail_s = 0.0  # from the buffer through both sound card queues, back into a message
         self._rate_hz = rate_hz
-        self._resampler = Resampler(rate_hz)  # a new one for each reply
+        self._resampler = Resampler(rate_hz)
         self._prebuffer_bytes = BYTES_PER_SAMPLE * rate_hz * prebuffer_ms // 1000
         self._limit_bytes = BYTES_PER_SAMPLE * rate_hz * limit_s
         self._lock = threading.Lock()
@@ -60,16 +60,14 @@ class Speaker:
 
     def play(self, pcm: bytes) -> None:
         """Add sound. What exceeds two minutes unplayed is dropped (a paced service never sends that)."""
-        pcm = self._resampler.push(AudioChunk(pcm, SAMPLE_RATE_HZ))
         with self._lock:
+            pcm = self._resampler.push(AudioChunk(pcm, SAMPLE_RATE_HZ))
             self._buffer += pcm[: max(0, self._limit_bytes - len(self._buffer))]
             self._running = self._running or len(self._buffer) >= self._prebuffer_bytes
 
     def end_reply(self) -> None:
-        rest = self._resampler.finish()
-        self._resampler = Resampler(self._rate_hz)
         with self._lock:
-            self._buffer += rest
+            self._flush()
             self._running = True
 
     def hold(self) -> None:
@@ -81,8 +79,8 @@ class Speaker:
             self._held = False
 
     def cut(self) -> None:
-        self._resampler = Resampler(self._rate_hz)
         with self._lock:
+            self._resampler = Resampler(self._rate_hz)
             self._buffer.clear()
             self._running = self._held = False
 
@@ -95,6 +93,8 @@ class Speaker:
         with self._lock:
             if self._held or not self._running:
                 return b""
+            if len(self._buffer) < size:
+                self._flush()  # or the last milliseconds of the reply would follow after a gap
             pcm = bytes(self._buffer[:size])
             del self._buffer[:size]
             self._running = len(pcm) == size
@@ -102,8 +102,13 @@ class Speaker:
                 self._forget(now)
                 self._taken.append((now + self.latency_s, self._taken_bytes, self._taken_bytes + len(pcm)))
                 self._taken_bytes += len(pcm)
-                self._sounding_until_s = now + self.tail_s
+                self._sounding_until_s = now + self._ms(len(pcm)) / 1000 + self.tail_s
         return pcm
+
+    def _flush(self) -> None:
+        """Add what the resampler keeps back, as at the end of a stream."""
+        self._buffer += self._resampler.finish()
+        self._resampler = Resampler(self._rate_hz)
 
     def _forget(self, now: float) -> None:
         """Drop what has sounded when the one after it began to."""
