@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import fake_endpoints
@@ -20,28 +19,8 @@ from endpoint_support import (
     PASSWORD,
     SECRETS,
     Run,
-    asked_platform,
-    forget_this_machine,
-    runner,
 )
 from fake_endpoints import READER, SCRIPT, TOKEN, URL, USER, FakeEndpoints
-
-
-@pytest.fixture(autouse=True)
-def _nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_this_machine(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoints]:
-    with asked_platform(monkeypatch) as fake:
-        yield fake
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys)
-
 
 # What is asked for.
 

@@ -1,28 +1,9 @@
 """scripts/create_endpoint.py: what it refuses before anything is asked."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from endpoint_support import CREATE, IMAGE, PASSWORD, Run, asked_platform, forget_this_machine, runner
+from endpoint_support import CREATE, IMAGE, PASSWORD, Run
 from fake_endpoints import TOKEN, FakeEndpoints
 from huggingface_hub import constants
-
-
-@pytest.fixture(autouse=True)
-def _nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_this_machine(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoints]:
-    with asked_platform(monkeypatch) as fake:
-        yield fake
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys)
 
 
 @pytest.mark.parametrize("name", ["My-Voice", "a" * 33, "-voice", "voice-", "my_voice", "..", ""])

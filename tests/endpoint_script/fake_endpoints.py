@@ -24,7 +24,7 @@ STARTING = (
     ("initializing", "Endpoint is initializing"),
     ("running", "Endpoint is ready"),
 )
-SCRIPT = Path(__file__).parents[1] / "scripts" / "create_endpoint.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "create_endpoint.py"
 
 
 @dataclass

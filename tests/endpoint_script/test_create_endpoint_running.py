@@ -4,7 +4,6 @@ import io
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import fake_endpoints
@@ -18,29 +17,9 @@ from endpoint_support import (
     OWN_TOKEN,
     PASSWORD,
     Run,
-    asked_platform,
-    forget_this_machine,
     problems,
-    runner,
 )
 from fake_endpoints import TOKEN, URL, USER, FakeEndpoints, Fault
-
-
-@pytest.fixture(autouse=True)
-def _nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_this_machine(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoints]:
-    with asked_platform(monkeypatch) as fake:
-        yield fake
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys)
-
 
 # Waiting.
 

@@ -2,8 +2,6 @@
 
 import email.utils
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from endpoint_support import (
@@ -13,31 +11,11 @@ from endpoint_support import (
     MINE,
     OWN_TOKEN,
     Run,
-    asked_platform,
-    forget_this_machine,
     problems,
-    runner,
 )
 from fake_endpoints import READER, TOKEN, USER, FakeEndpoints, Fault
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
-
-
-@pytest.fixture(autouse=True)
-def _nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_this_machine(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoints]:
-    with asked_platform(monkeypatch) as fake:
-        yield fake
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys)
-
 
 # What the platform refuses.
 
