@@ -19,6 +19,7 @@ from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, AudioChunk
 
 MICROPHONE_BUFFER_S = 2
 MICROPHONE_SILENT_S = 10.0  # no sample at all
+SERVER_SHARE = 0.25  # what a sound server buffers beside the latency that it reports: 60 ms of 400 with PulseAudio
 
 
 class Microphone:
@@ -126,6 +127,6 @@ def sound_card(
             hint = "see --list_devices, --input_device, --output_device and --sample_rate"
             raise ClientError(f"cannot open the sound card: {printable(error)}; {hint}") from None
         speaker.latency_s = outlet.latency
-        speaker.tail_s = min(1.0, outlet.latency + inlet.latency + block / rate_hz)
+        speaker.tail_s = min(1.0, outlet.latency * (1 + SERVER_SHARE) + inlet.latency + block / rate_hz)
         console.debug(f"sound card latency: out {outlet.latency:.3f} s, in {inlet.latency:.3f} s")
         yield microphone, speaker

@@ -102,7 +102,7 @@ class Speaker:
                 self._forget(now)
                 self._taken.append((now + self.latency_s, self._taken_bytes, self._taken_bytes + len(pcm)))
                 self._taken_bytes += len(pcm)
-                self._sounding_until_s = now + self._ms(len(pcm)) / 1000 + self.tail_s
+                self._sounding_until_s = now + self.tail_s
         return pcm
 
     def _flush(self) -> None:
