@@ -144,7 +144,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if (options.input is None) != (options.output is None):
         parser.error("--input and --output belong together")
     limits = {"sample_rate": (8000, 192_000), "chunk_size": (64, 16_000), "start_timeout": (0, 86_400)}
-    for name, (low, high) in (limits | {"output_latency_ms": (1, 1000)}).items():
+    for name, (low, high) in (limits | {"output_latency_ms": (1, 500)}).items():
         value = getattr(options, name)
         if value is not None and not low <= value <= high:
             parser.error(f"--{name} must be between {low} and {high}")
