@@ -19,6 +19,7 @@ from benchmarks import (
     processes,
     speculation,
     startup,
+    tiny_whisper,
     turns,
 )
 
@@ -33,6 +34,7 @@ PARTS = {
     "turns": (turns, "with real models: a turn outside their own calls, and many in one batch"),
     "processes": (processes, "models on threads and in processes: a chunk's way, and conversations beside busy ones"),
     "batching": (batching, "continuous batching of the language model against plain batches"),
+    "tiny_whisper": (tiny_whisper, "the tiny Whisper on utterances that had no part in choosing its recipe"),
     "gpu": (gpu, "models of real sizes, or tiny ones on the CPU: soft end to first audio, throughput"),
 }
 PACKAGES = ("starlette", "uvicorn", "uvloop", "websockets", "onnxruntime", "numpy", "torch", "transformers")
