@@ -143,8 +143,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--api_url is needed, for example --api_url http://localhost:8000")
     if (options.input is None) != (options.output is None):
         parser.error("--input and --output belong together")
-    limits = {"sample_rate": (8000, 192_000), "chunk_size": (64, 16_000), "start_timeout": (0, 86_400)}
-    for name, (low, high) in (limits | {"output_latency_ms": (1, 500)}).items():
+    for name, low, high in (
+        ("sample_rate", 8000, 192_000),
+        ("chunk_size", 64, 16_000),
+        ("output_latency_ms", 1, 500),
+        ("start_timeout", 0, 86_400),
+    ):
         value = getattr(options, name)
         if value is not None and not low <= value <= high:
             parser.error(f"--{name} must be between {low} and {high}")

@@ -51,8 +51,8 @@ def model_us_per_window() -> dict[int, tuple[float, float]]:
             "state": np.zeros((2, batch, STATE_SIZE), dtype=np.float32),
             "sr": np.array(16_000, dtype=np.int64),
         }
-        whole = _per_call_us(lambda request=request: vad.run([ListJob(request)]))  # type: ignore[misc]
-        call = _per_call_us(lambda inputs=inputs: session.run(None, inputs))  # type: ignore[misc]
+        whole = _per_call_us(lambda request=request: vad.run([ListJob(request)]))
+        call = _per_call_us(lambda inputs=inputs: session.run(None, inputs))
         found[batch] = (whole / batch, call / batch)
     return found
 

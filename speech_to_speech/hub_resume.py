@@ -33,7 +33,7 @@ def fetch_large(place: Place, file: RemoteFile, commit: str, bar: type, sign: Ca
 
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # loaded lazily: mypy does not see it
 
     if file.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
         return  # the hub gives it in another way only, which the library knows

@@ -48,7 +48,7 @@ def watched(step: Callable[[], Result], name: str, limit_s: float, progress: Cal
     result, error = outcome[0]
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]
+    return result  # type: ignore[return-value]  # without an error there is one
 
 
 def quiet_bar(on_bytes: Callable[[], None]) -> type:

@@ -11,16 +11,18 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
+
+from loopback import LoopbackServer
 
 TOKEN = "hf_testTokenThatIsNoSecret"
 CHUNK = 64 * 1024
 
 
-class FakeHub:
+class FakeHub(LoopbackServer):
     """Serves the models in `folders` (by their names) at `address` until the context ends.
 
     `gated` and `private` names want the token; `status` answers everything with this status; `hangs` accepts
@@ -46,23 +48,11 @@ class FakeHub:
         """Method, path and range of each."""
         self.tokens: set[str] = set()
         self.stopped = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        super().__init__(Handler, hub=self)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stopped.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__exit__(*error)
 
     def commit(self, name: str) -> str:
         """The commit that a model is at: it changes with its files."""

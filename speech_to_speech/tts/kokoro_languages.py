@@ -104,7 +104,7 @@ def _english(*, british: bool, tagger: str) -> Callable[[str], Phonemes]:
     from misaki.en import G2P, Lexicon
     from misaki.espeak import EspeakFallback
 
-    class EnglishG2P(G2P):  # type: ignore[misc]
+    class EnglishG2P(G2P):  # type: ignore[misc]  # not typed
         """The library's, but with a tagger that is at hand: its own constructor downloads one, and ends the process if
         it can't."""
 

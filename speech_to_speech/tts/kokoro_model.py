@@ -87,14 +87,14 @@ def load_voice(folder: Path, voice: str, device: "torch.device", *, flag: str) -
         ) from error
     if len(styles) < MAX_PHONEMES:
         raise SettingsError(f"{flag}: the voice {file} has {len(styles)} styles, not {MAX_PHONEMES}")
-    return styles  # type: ignore[no-any-return]
+    return styles  # type: ignore[no-any-return]  # torch.load is not typed
 
 
 def pipeline(code: str, model: Any) -> Any:
     """The library's `KPipeline` for a language, which speaks phonemes and makes none itself."""
     from kokoro import KPipeline
 
-    class Pipeline(KPipeline):  # type: ignore[misc]
+    class Pipeline(KPipeline):  # type: ignore[misc]  # not typed
         """Without the library's constructor, which would download what it misses."""
 
         def __init__(self) -> None:

@@ -185,5 +185,5 @@ def use_dictionary(folder: Path) -> None:
     this process only.
     """
     module = types.ModuleType("unidic")
-    module.DICDIR = str(folder)  # type: ignore[attr-defined]
+    module.DICDIR = str(folder)  # type: ignore[attr-defined]  # it has no names until now
     sys.modules["unidic"] = module

@@ -241,7 +241,7 @@ def tokenizer_of_descriptions(config: Mapping[str, Any], files: Collection[str])
 def streamer_class(base: Any) -> Any:
     """The library's streamer, which hands on its audio instead of putting it into a queue."""
 
-    class Streamer(base):  # type: ignore[misc]
+    class Streamer(base):  # type: ignore[misc]  # known when it runs
         def __init__(self, model: Any, device: Any, play_steps: int, sample_rate_hz: int, emit: Any) -> None:
             super().__init__(model, device=device, play_steps=play_steps)
             self._sample_rate_hz = sample_rate_hz

@@ -9,9 +9,11 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
+
+from loopback import LoopbackServer
 
 TOKEN = "hf_writerTokenThatIsNoSecret"
 READER = "hf_readerTokenThatIsNoSecret"
@@ -54,7 +56,7 @@ class Fault:
     path: str = ""
 
 
-class FakeEndpoints:
+class FakeEndpoints(LoopbackServer):
     """Serves at `address` until the context ends.
 
     `states` are those of an endpoint after it was created, changed or resumed: one for each look, the last remains.
@@ -69,22 +71,7 @@ class FakeEndpoints:
         self.max_gpus = 2
         self.account = {"type": "user", "name": USER, "orgs": [{"name": "team"}]}
         self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"platform": self}))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(Handler, platform=self)
 
     def whats(self, *methods: str) -> list[str]:
         """Method and path of what was asked, of the management API only."""
