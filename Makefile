@@ -37,7 +37,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed-torch
 
 install: $(VENV)/.installed  ## make .venv and install the service with its embedded models
 
-TAGGER = $$($(BIN)/python -c 'from speech_to_speech.tts.kokoro_tagger import TAGGER; print(TAGGER)')
+TAGGER = $$($(BIN)/python -c 'from speech_to_speech.tts.kokoro.tagger import TAGGER; print(TAGGER)')
 
 install-%: $(VENV)/.installed  ## install-cpu, install-l4, install-tiny, ...: what a profile or a backend needs
 	@case "$*" in embedded|endpoint|faster-whisper|melo|microphone|mp3|openai|parler) ;; *) $(MAKE) --no-print-directory $(VENV)/.installed-torch ;; esac
@@ -61,13 +61,13 @@ test: $(VENV)/.installed-dev  ## run all tests
 	@$(BIN)/python -m pytest -m alone
 
 # What the tests in an environment of a backend depend on: they take minutes, so CI runs them when one of these changed.
-ENVIRONMENT_INPUTS = $(sort $(wildcard speech_to_speech/environments/*.py speech_to_speech/environments/parler.txt speech_to_speech/tts/parler*.py speech_to_speech/child*.py \
-	scripts/make_tiny_parler.py tests/test_parler.py)) $(addprefix speech_to_speech/,checkpoints.py devices.py errors.py frames.py registry.py worker.py)
+ENVIRONMENT_INPUTS = $(sort $(wildcard speech_to_speech/workers/environments/*.py speech_to_speech/workers/environments/parler.txt speech_to_speech/tts/parler/*.py \
+	speech_to_speech/workers/*.py scripts/make_tiny_parler.py tests/tts/test_parler.py)) $(addprefix speech_to_speech/,weights/checkpoints.py weights/devices.py errors.py frames.py config/registry.py)
 PASSED = tests/environments.passed
 DIGEST = cat $(ENVIRONMENT_INPUTS) | sha256sum
 
 test-environments: $(VENV)/.installed-dev  ## run the tests of tts parler in its environment, made first if it is not there (1.7 GB)
-	@PARLER_ENVIRONMENTS=$(abspath $(VENV))/environments $(BIN)/python -m pytest tests/test_parler.py
+	@PARLER_ENVIRONMENTS=$(abspath $(VENV))/environments $(BIN)/python -m pytest tests/tts/test_parler.py
 	@$(DIGEST) > $(PASSED)
 
 test-environments-if-changed: $(VENV)/.installed-dev
@@ -77,7 +77,7 @@ test-environments-if-changed: $(VENV)/.installed-dev
 
 # The image of the embedded models, built without Docker and a registry: Debian's buildah, podman, runc and mmdebstrap.
 test-image: $(VENV)/.installed-dev  ## build the image and talk to it, as root on Debian or Ubuntu (minutes)
-	@TEST_IMAGE=1 $(BIN)/python -m pytest -s tests/test_image.py
+	@TEST_IMAGE=1 $(BIN)/python -m pytest -s tests/deploy/test_image.py
 
 check: $(VENV)/.installed-dev  ## formatting, lint and types
 	@$(BIN)/ruff format --check .

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from speech_to_speech.audio.mp3_frames import LOW_KBPS as BITRATES_KBPS
 from speech_to_speech.client.address import auth_headers, is_exposed, websocket_url
 from speech_to_speech.client.codec import Codec, Compression, Mp3, Pcm, require_mp3
 from speech_to_speech.client.console import Console
@@ -28,7 +29,6 @@ from speech_to_speech.client.talk import talk
 from speech_to_speech.client.turns import Journal
 from speech_to_speech.client.wav import FileSource, read_wav
 from speech_to_speech.frames import SAMPLE_RATE_HZ
-from speech_to_speech.wire.mp3_frames import LOW_KBPS as BITRATES_KBPS
 
 
 def main(argv: Sequence[str] | None = None) -> int:

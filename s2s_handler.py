@@ -13,6 +13,14 @@ import anyio
 import anyio.to_thread
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from speech_to_speech.audio import mp3
+from speech_to_speech.config.registry import extra
+from speech_to_speech.config.settings import Settings
+from speech_to_speech.conversation.client import ClientGone
+from speech_to_speech.conversation.events import Event
+from speech_to_speech.conversation.metrics import Metrics
+from speech_to_speech.conversation.pipeline import Pipeline
+from speech_to_speech.conversation.session import Session
 from speech_to_speech.errors import (
     BadMessage,
     BadQuery,
@@ -25,15 +33,7 @@ from speech_to_speech.errors import (
     SpeechToSpeechError,
     Unauthorized,
 )
-from speech_to_speech.events import Event
-from speech_to_speech.metrics import Metrics
-from speech_to_speech.peers import ClientGone
-from speech_to_speech.pipeline import Pipeline
-from speech_to_speech.registry import extra
-from speech_to_speech.session import Session
-from speech_to_speech.settings import Settings
-from speech_to_speech.wire import mp3
-from speech_to_speech.wire.streaming import (
+from speech_to_speech.wire.ws.messages import (
     DONE,
     StreamOptions,
     close_of,

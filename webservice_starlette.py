@@ -1,4 +1,4 @@
-"""The web service: routes and life cycle. No audio logic here: see `s2s_handler` and `speech_to_speech.pipeline`."""
+"""The web service: routes and life cycle. No audio logic here: see `s2s_handler` and `conversation.pipeline`."""
 
 import contextlib
 import ipaddress
@@ -20,9 +20,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from s2s_handler import EndpointHandler
-from speech_to_speech import cli
+from speech_to_speech.commands import cli
+from speech_to_speech.config.settings import Settings, load_settings
 from speech_to_speech.errors import HandshakeRefused, SettingsError
-from speech_to_speech.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
 

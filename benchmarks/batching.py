@@ -22,7 +22,7 @@ from benchmarks import random_llama
 from benchmarks.tables import table, target
 from benchmarks.units import percentile
 from speech_to_speech.frames import ChatRequest, Message
-from speech_to_speech.llm.transformers import TransformersLlm
+from speech_to_speech.llm.transformers.backend import TransformersLlm
 
 SYSTEM = Message("system", "You are a helpful voice assistant. Answer in one or two sentences.")
 QUESTION_TOKENS = (20, 60)

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from speech_to_speech.config.registry import register_model
 from speech_to_speech.frames import AudioChunk, ChatRequest, Message, SpeakRequest, SpeechRequest
-from speech_to_speech.jobs import Job, ListJob, WorkerKind
-from speech_to_speech.llm.loadtest import LoadtestLlm
-from speech_to_speech.registry import register_model
-from speech_to_speech.stt.loadtest import LoadtestStt
+from speech_to_speech.loadtest import LoadtestLlm, LoadtestStt
+from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 
 SHARE = 0.4  # of the time that a model is busy
 SPEECH = SpeechRequest(bytes(16_000) + b"\x00\x10\x00\xf0" * 16_000, "en")
@@ -37,8 +36,8 @@ class BusyStt(LoadtestStt):
     def load(self) -> None:
         import torch
 
-        from speech_to_speech.profiles import TINY
-        from speech_to_speech.stt.whisper import Whisper
+        from speech_to_speech.config.profiles import TINY
+        from speech_to_speech.stt.whisper.backend import Whisper
 
         model = Whisper(Whisper.Options(stt_model_name=str(TINY / "whisper"), stt_device="cpu"))
         model.load()
@@ -54,8 +53,8 @@ class BusyLlm(LoadtestLlm):
     def load(self) -> None:
         import torch
 
-        from speech_to_speech.llm.transformers import TransformersLlm
-        from speech_to_speech.profiles import TINY
+        from speech_to_speech.config.profiles import TINY
+        from speech_to_speech.llm.transformers.backend import TransformersLlm
 
         model = TransformersLlm(TransformersLlm.Options(lm_model_name=str(TINY / "llama"), lm_device="cpu"))
         model.load()

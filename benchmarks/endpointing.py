@@ -194,7 +194,7 @@ def _print(title: str, silences: Sequence[Silence], rows: Sequence[Sequence[obje
 
 
 def _content(silences: Sequence[Silence]) -> str:
-    from speech_to_speech.turn.words import LANGUAGES, Ending
+    from speech_to_speech.turn.rules.words import LANGUAGES, Ending
 
     inside = [silence for silence in silences if silence.windows is not None]
     lacking = (Ending.FILLER, Ending.OPEN, Ending.STRANDED, Ending.WEAK)
@@ -218,7 +218,7 @@ def _adaptive(
     melody: bool = True,
 ) -> list[list[object]]:
     from speech_to_speech.turn.base import TurnRequest
-    from speech_to_speech.turn.rules import complete
+    from speech_to_speech.turn.rules.backend import complete
 
     judged = [
         complete(TurnRequest(silence.pcm if melody else b"", text, silence.language))
@@ -347,9 +347,9 @@ def _silence(number: int, clip: Clip, began: int, windows: int | None) -> Silenc
 
 
 def _probabilities(clips: Sequence[Clip]) -> Iterator[list[float]]:
-    from speech_to_speech.jobs import ListJob
     from speech_to_speech.vad.base import VadRequest, VadResult
     from speech_to_speech.vad.silero import SileroVad
+    from speech_to_speech.workers.model import ListJob
 
     vad = SileroVad(SileroVad.Options())
     vad.load()
@@ -367,8 +367,8 @@ def _probabilities(clips: Sequence[Clip]) -> Iterator[list[float]]:
 def _heard(silences: Sequence[Silence]) -> tuple[list[str], float]:
     """What PocketSphinx hears up to each silence, and the median time that it takes for that in ms."""
     from speech_to_speech.frames import SpeechRequest, Transcript
-    from speech_to_speech.jobs import ListJob
     from speech_to_speech.stt.pocketsphinx import PocketSphinx
+    from speech_to_speech.workers.model import ListJob
 
     stt = PocketSphinx(PocketSphinx.Options())
     stt.load()

@@ -36,11 +36,11 @@ from benchmarks.model_turns import (
 )
 from benchmarks.random_models import LlamaSize, WhisperSize
 from benchmarks.tables import table
+from speech_to_speech.config.settings import load_settings
+from speech_to_speech.conversation.metrics import Metrics
+from speech_to_speech.conversation.pipeline import make_worker
 from speech_to_speech.errors import SpeechToSpeechError
-from speech_to_speech.metrics import Metrics
-from speech_to_speech.pipeline import make_worker
-from speech_to_speech.settings import load_settings
-from speech_to_speech.workers import Worker
+from speech_to_speech.workers.worker import Worker
 
 NEEDS = ("torch", "transformers", "espeakng_loader")
 CONVERSATIONS = "1,8,32"

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.units import SAMPLE_RATE_HZ, percentile
 from speech_to_speech.frames import AudioChunk, ChatRequest, Message, SpeakRequest, SpeechRequest, Transcript
-from speech_to_speech.workers import Worker
+from speech_to_speech.workers.worker import Worker
 
 SENTENCE = "This is the first clause of an answer,"
 SYSTEM_TOKENS = 64

@@ -1,7 +1,7 @@
 """What the service makes of sounds that come while its reply plays: echoes, interruptions, coughs, listeners' words.
 
 The sounds are those of `benchmarks.sounds`. The real VAD judges what `EchoGuard` leaves of each window, the real
-endpointer makes utterances of it, and they are decided on as `speech_to_speech.floor` does. Speech to text is perfect
+endpointer makes utterances of it, and they are decided on as `conversation.floor` does. Speech to text is perfect
 here, and takes no time.
 """
 
@@ -18,9 +18,11 @@ import numpy as np
 from benchmarks.sounds import PER_MS, SOUNDS, Scene, scenes
 from benchmarks.tables import table, target
 from benchmarks.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES
-from speech_to_speech.audio import to_pcm
-from speech_to_speech.backchannel import is_backchannel
-from speech_to_speech.echo import EchoGuard
+from speech_to_speech.audio.echo import EchoGuard
+from speech_to_speech.audio.samples import to_pcm
+from speech_to_speech.config.settings import Settings
+from speech_to_speech.conversation.backchannel import is_backchannel
+from speech_to_speech.conversation.endpointing import Endpointer, EndpointOptions
 from speech_to_speech.frames import (
     SoftEnd,
     SpeechContinued,
@@ -30,11 +32,9 @@ from speech_to_speech.frames import (
     SpeechStopped,
     VadEvent,
 )
-from speech_to_speech.jobs import ListJob
-from speech_to_speech.settings import Settings
 from speech_to_speech.vad.base import WINDOW_MS, VadRequest, VadResult
-from speech_to_speech.vad.endpointing import Endpointer, EndpointOptions
 from speech_to_speech.vad.silero import SileroVad
+from speech_to_speech.workers.model import ListJob
 
 BLOCK_SAMPLES, SENT_AHEAD = 1024, 200 * PER_MS
 KEPT_SAMPLES = round(Settings.client_buffer_ms) * PER_MS + 2 * BLOCK_SAMPLES  # after a block's start it may still sound

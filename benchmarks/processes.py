@@ -13,10 +13,10 @@ from benchmarks.levels import GeneratorFailed, Level, run_level
 from benchmarks.service import NotStarted, Service
 from benchmarks.tables import table, target
 from benchmarks.units import percentile
-from speech_to_speech.child import ChildModel
 from speech_to_speech.frames import SpeakRequest
-from speech_to_speech.jobs import Model
-from speech_to_speech.workers import Worker
+from speech_to_speech.workers.model import Model
+from speech_to_speech.workers.process import ChildModel
+from speech_to_speech.workers.worker import Worker
 
 CHUNKS = 1000
 CHUNK_MS = 2.0

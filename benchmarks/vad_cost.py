@@ -32,9 +32,9 @@ def model_us_per_window() -> dict[int, tuple[float, float]]:
 
     Noise is as dear as speech: the model does the same arithmetic on both.
     """
-    from speech_to_speech.jobs import ListJob
     from speech_to_speech.vad.base import VadRequest
     from speech_to_speech.vad.silero import CONTEXT_SAMPLES, STATE_SIZE, SileroVad
+    from speech_to_speech.workers.model import ListJob
 
     vad = SileroVad(SileroVad.Options())
     vad.load()
@@ -91,8 +91,8 @@ class _Nothing:
 
 
 async def _stage_us_per_frame(worker: Any, sessions: int, seconds: float) -> float:
-    from speech_to_speech.vad.endpointing import EndpointOptions
-    from speech_to_speech.vad.stage import VadStage
+    from speech_to_speech.conversation.endpointing import EndpointOptions
+    from speech_to_speech.conversation.stages.vad import VadStage
 
     frames = round(seconds * 1000 / FRAME_MS)
     nobody = [_Nothing()] * sessions
@@ -109,7 +109,7 @@ async def _stage_us_per_frame(worker: Any, sessions: int, seconds: float) -> flo
 
 async def _with_real_worker(sessions: int, seconds: float) -> float:
     from speech_to_speech.vad.silero import SileroVad
-    from speech_to_speech.workers import Worker
+    from speech_to_speech.workers.worker import Worker
 
     worker: Worker[Any, Any] = Worker("vad", SileroVad(SileroVad.Options()))
     await worker.start()

@@ -20,12 +20,12 @@ def extras() -> Collection[str]:
 
 
 def environments() -> Collection[str]:
-    return {file.stem for file in (ROOT / "speech_to_speech" / "environments").glob("*.txt")}
+    return {file.stem for file in (ROOT / "speech_to_speech" / "workers" / "environments").glob("*.txt")}
 
 
 def profiles() -> Collection[str]:
     sys.path.insert(0, str(ROOT))
-    from speech_to_speech.profiles import PROFILES
+    from speech_to_speech.config.profiles import PROFILES
 
     return set(PROFILES)
 

@@ -29,7 +29,7 @@ from endpoint.waiting import wait
 from huggingface_hub import InferenceEndpoint, constants, get_token
 from huggingface_hub.errors import OIDCError
 
-from speech_to_speech.hub_errors import one_line
+from speech_to_speech.weights.hub.errors import one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,10 +17,10 @@ import wave
 from collections.abc import Iterator
 from pathlib import Path
 
-from speech_to_speech.audio import Resampler
+from speech_to_speech.audio.samples import Resampler
 from speech_to_speech.frames import SAMPLE_RATE_HZ, SpeakRequest
-from speech_to_speech.jobs import ListJob
 from speech_to_speech.tts.espeak import ESpeak
+from speech_to_speech.workers.model import ListJob
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demo"

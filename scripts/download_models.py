@@ -13,7 +13,7 @@ from pathlib import Path
 # In the container image the package lies beside this folder and is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from speech_to_speech.download_command import main
+from speech_to_speech.commands.download import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A Debian without Python, as the image NAME, where no image registry can be reached: what tests/test_image.py builds on.
+# A Debian without Python, as the image NAME, where no image registry can be reached: what tests/deploy/test_image.py builds on.
 #
 #   scripts/make_base_image.sh NAME
 set -eu

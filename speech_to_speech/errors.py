@@ -1,7 +1,7 @@
 """Everything that can go wrong, as types.
 
 An error has a `code` for programs and a message for people. The wire's mapping is read off the class in one place,
-`wire/streaming.py`: an error with a `close_code` ends the connection, any other is an event and the conversation
+`wire/ws/messages.py`: an error with a `close_code` ends the connection, any other is an event and the conversation
 goes on.
 """
 

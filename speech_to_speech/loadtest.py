@@ -1,4 +1,4 @@
-"""What the model stand-ins of the `loadtest` profile share.
+"""The models of the `loadtest` profile: stand-ins for STT, LLM and TTS.
 
 They behave like models in time and order, and their answers can be checked: the caller mixes a tone into its speech,
 the transcript names its pitch, and the reply is that tone. So a wrong, lost or swapped reply is heard.
@@ -7,13 +7,22 @@ the transcript names its pitch, and the reply is that tone. So a wrong, lost or 
 import re
 import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
-from speech_to_speech.audio import Samples, to_pcm
-from speech_to_speech.frames import SAMPLE_RATE_HZ
-from speech_to_speech.jobs import Job
+from speech_to_speech.audio.samples import Samples, to_float, to_pcm
+from speech_to_speech.frames import (
+    SAMPLE_RATE_HZ,
+    AudioChunk,
+    ChatRequest,
+    Message,
+    SpeakRequest,
+    SpeechRequest,
+    Transcript,
+)
+from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 
 DEFAULT_HZ = 440.0
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
@@ -77,3 +86,85 @@ def pitch_in(text: str) -> float:
     """The pitch that a transcript or a reply names."""
     found = re.search(r"(\d+(?:\.\d+)?) hertz", text)
     return float(found[1]) if found else DEFAULT_HZ
+
+
+class LoadtestStt:
+    """Names the pitch of the tone in the speech."""
+
+    worker: ClassVar[WorkerKind] = "thread"
+    batch_limit: ClassVar[int] = 64
+
+    @dataclass(frozen=True)
+    class Options:
+        loadtest_stt_ms: float = field(default=0.0, metadata={"help": "time of a call, in milliseconds"})
+        loadtest_stt_batch_ms: float = field(default=0.0, metadata={"help": "further time per request in it"})
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def load(self) -> None:
+        pass
+
+    def warm_up(self) -> None:
+        self.run([ListJob(SpeechRequest(bytes(32000), "en"))])
+
+    def run(self, jobs: Sequence[Job[SpeechRequest, Transcript]]) -> None:
+        occupy(self._options.loadtest_stt_ms, self._options.loadtest_stt_batch_ms, jobs)
+        for job in jobs:
+            text = f"A tone of {pitch_hz(to_float(job.request.pcm)):.1f} hertz."
+            job.emit(Transcript(text, job.request.language))
+
+
+class LoadtestLlm:
+    """Says twice which pitch it was told."""
+
+    worker: ClassVar[WorkerKind] = "thread"
+    batch_limit: ClassVar[int] = 64
+
+    @dataclass(frozen=True)
+    class Options:
+        loadtest_llm_ms: float = field(default=0.0, metadata={"help": "time of a call, in milliseconds"})
+        loadtest_llm_batch_ms: float = field(default=0.0, metadata={"help": "further time per request in it"})
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def load(self) -> None:
+        pass
+
+    def warm_up(self) -> None:
+        self.run([ListJob(ChatRequest((Message("user", "A tone of 440.0 hertz."),), "en"))])
+
+    def run(self, jobs: Sequence[Job[ChatRequest, str]]) -> None:
+        occupy(self._options.loadtest_llm_ms, self._options.loadtest_llm_batch_ms, jobs)
+        for job in jobs:
+            pitch = pitch_in(job.request.messages[-1].content)
+            job.emit(f"You sent {pitch:.1f} hertz. ")
+            job.emit(f"Again {pitch:.1f} hertz.")
+
+
+class LoadtestTts:
+    """Each sentence becomes the tone it names."""
+
+    worker: ClassVar[WorkerKind] = "thread"
+    batch_limit: ClassVar[int] = 64
+    as_written: ClassVar[bool] = True  # the pitch is in digits
+
+    @dataclass(frozen=True)
+    class Options:
+        loadtest_tts_ms: float = field(default=0.0, metadata={"help": "time of a call, in milliseconds"})
+        loadtest_tts_batch_ms: float = field(default=0.0, metadata={"help": "further time per request in it"})
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def load(self) -> None:
+        pass
+
+    def warm_up(self) -> None:
+        self.run([ListJob(SpeakRequest("A tone of 440.0 hertz.", "en"))])
+
+    def run(self, jobs: Sequence[Job[SpeakRequest, AudioChunk]]) -> None:
+        occupy(self._options.loadtest_tts_ms, self._options.loadtest_tts_batch_ms, jobs)
+        for job in jobs:
+            job.emit(AudioChunk(tone(pitch_in(job.request.text)), SAMPLE_RATE_HZ))

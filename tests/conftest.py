@@ -7,14 +7,15 @@ from pathlib import Path
 
 import fakes
 import pytest
+import working
 
-from speech_to_speech.environments.environment import FOLDER_VARIABLE
-from speech_to_speech.registry import BACKENDS
+from speech_to_speech.config.registry import BACKENDS
+from speech_to_speech.workers.environments.environment import FOLDER_VARIABLE
 
-HERE = str(Path(__file__).parent)
+SUPPORT = str(Path(__file__).parent / "support")
 
 # The processes that tests start find the fakes too.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SUPPORT, os.environ.get("PYTHONPATH")]))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,6 +38,12 @@ def seeming_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             environment.python.parent.mkdir(parents=True)
             environment.python.symlink_to(sys.executable)
             environment.finish([])
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> working.Gate:
+    """A file that a model waits for."""
+    return working.Gate(tmp_path / "gate")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from speech_to_speech.audio import Resampler, to_float
+from speech_to_speech.audio.samples import Resampler, to_float
 from speech_to_speech.errors import SettingsError, StageFailed
 from speech_to_speech.frames import (
     AudioChunk,
@@ -19,10 +19,10 @@ from speech_to_speech.frames import (
     pcm_bytes,
     pcm_ms,
 )
-from speech_to_speech.jobs import In, Out
 from speech_to_speech.llm.eliza import Eliza
 from speech_to_speech.stt.pocketsphinx import PocketSphinx
 from speech_to_speech.tts.espeak import BUFFER_MS, ESpeak
+from speech_to_speech.workers.model import In, Out
 
 SENTENCES = {
     "en": "Good morning, how are you?",

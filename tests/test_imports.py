@@ -69,14 +69,14 @@ def test_importing_everything_loads_no_model_library() -> None:
 def test_importing_the_client_loads_no_part_of_the_service() -> None:
     loaded = loaded_by("audio_streaming_client")
     assert roots(loaded) & {"starlette", "uvicorn", "onnxruntime", *HEAVY} == set()
-    stages = {f"speech_to_speech.{name}" for name in ("session", "pipeline", "workers", "vad", "stt", "llm", "tts")}
+    stages = {f"speech_to_speech.{name}" for name in ("conversation", "workers", "vad", "stt", "llm", "tts")}
     assert loaded & stages == set()
 
 
 def test_reading_settings_loads_no_model_library_and_no_web_stack() -> None:
     code = (
         "import sys\n"
-        "from speech_to_speech.settings import load_settings\n"
+        "from speech_to_speech.config.settings import load_settings\n"
         "load_settings([], {})\n"
         "print('\\n'.join(sys.modules))"
     )
@@ -85,16 +85,16 @@ def test_reading_settings_loads_no_model_library_and_no_web_stack() -> None:
 
 
 def test_a_worker_process_imports_only_the_standard_library_and_a_few_modules() -> None:
-    loaded = loaded_by("speech_to_speech.worker")
+    loaded = loaded_by("speech_to_speech.workers.child")
     own = {name for name in loaded if name.partition(".")[0] == "speech_to_speech"}
-    few = ("worker", "child_output", "errors", "registry", "jobs", "frames", "environments", "environments.environment")
+    few = ("workers", "workers.child", "workers.child_output", "workers.model", "errors", "frames")
     allowed = {f"speech_to_speech.{name}" for name in few}
     assert own <= {"speech_to_speech", *allowed}
     # `__mp_main__` is multiprocessing's other name for the main module.
     assert roots(loaded - own) - sys.stdlib_module_names == {"__mp_main__"}
 
 
-@pytest.mark.parametrize("module", [f"speech_to_speech.{name}" for name in ("frames", "errors", "jobs")])
+@pytest.mark.parametrize("module", [f"speech_to_speech.{name}" for name in ("frames", "errors", "workers.model")])
 def test_the_lowest_modules_import_nothing_of_ours(module: str) -> None:
     assert ours(module) == set()
     assert roots(imports_of(module)) <= sys.stdlib_module_names
@@ -102,12 +102,14 @@ def test_the_lowest_modules_import_nothing_of_ours(module: str) -> None:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("speech_to_speech.wire")])
 def test_wire_codecs_know_no_session_pipeline_or_service(module: str) -> None:
-    allowed = {f"speech_to_speech.{name}" for name in ("wire", "audio", "errors", "events", "frames", "metrics")}
+    allowed = {
+        f"speech_to_speech.{name}" for name in ("audio.mp3_frames", "conversation.events", "errors", "frames")
+    }
     assert {name for name in ours(module) if not name.startswith("speech_to_speech.wire.")} <= allowed
     assert roots(imports_of(module)) & {"starlette", "websockets", "uvicorn", "socket", "asyncio", "anyio"} == set()
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.partition(".")[2] != "cli"])
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "speech_to_speech.commands.cli"])
 def test_the_package_does_not_import_the_service(module: str) -> None:
     assert roots(imports_of(module)) & {*ENTRY_POINTS, "starlette", "uvicorn"} == set()
 
@@ -115,7 +117,7 @@ def test_the_package_does_not_import_the_service(module: str) -> None:
 @pytest.mark.parametrize("stage", ["vad", "stt", "llm", "tts"])
 def test_the_stages_do_not_know_each_other_or_the_session(stage: str) -> None:
     others = {"vad", "stt", "llm", "tts"} - {stage}
-    forbidden = {f"speech_to_speech.{name}" for name in (*others, "session", "pipeline", "playout", "wire", "settings")}
+    forbidden = {f"speech_to_speech.{name}" for name in (*others, "conversation", "wire", "config.settings")}
     for module in MODULES:
         if module.startswith(f"speech_to_speech.{stage}."):
             found = {name for name in ours(module) if any(f"{name}.".startswith(f"{bad}.") for bad in forbidden)}
@@ -123,7 +125,7 @@ def test_the_stages_do_not_know_each_other_or_the_session(stage: str) -> None:
 
 
 def test_the_pipeline_does_not_import_the_session() -> None:
-    assert "speech_to_speech.session" not in ours("speech_to_speech.pipeline")
+    assert "speech_to_speech.conversation.session" not in ours("speech_to_speech.conversation.pipeline")
 
 
 def test_no_import_goes_round_in_a_circle() -> None:

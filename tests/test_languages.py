@@ -4,7 +4,7 @@ import pytest
 import virtual
 from virtual import Talk, conversation, in_virtual_time
 
-from speech_to_speech import events
+from speech_to_speech.conversation import events
 from speech_to_speech.frames import Transcript
 from speech_to_speech.languages import AUTO, NAMES, SIX, AnswerLanguage, in_common
 

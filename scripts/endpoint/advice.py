@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import InferenceEndpoint
 
 from endpoint.problems import CONSOLE
-from speech_to_speech.settings import TOKEN_VARIABLE
+from speech_to_speech.config.settings import TOKEN_VARIABLE
 
 
 def _programs() -> str:

@@ -10,7 +10,7 @@ from endpoint.request import TYPES, Request
 from endpoint.service_settings import check_address, check_profile, check_settings
 from endpoint.terminal import Terminal
 from endpoint.values import environment, how_secret, read_secret, secrets
-from speech_to_speech.settings import TOKEN_VARIABLE
+from speech_to_speech.config.settings import TOKEN_VARIABLE
 
 LONGEST_NAME = 32  # characters
 EXPIRING = "hf_oauth_"  # what such tokens begin with

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from endpoint.errors import BadInput
 from speech_to_speech.client.address import is_loopback
+from speech_to_speech.config.profiles import PROFILES, defaults
+from speech_to_speech.config.registry import STAGES, TURN, all_installed
+from speech_to_speech.config.settings import ENV_PREFIX, NAMES, TOKEN_VARIABLE, load_settings
 from speech_to_speech.errors import SettingsError
-from speech_to_speech.profiles import PROFILES, defaults
-from speech_to_speech.registry import STAGES, TURN, all_installed
-from speech_to_speech.settings import ENV_PREFIX, NAMES, TOKEN_VARIABLE, load_settings
 
 IMAGE_PORT = 80  # what the service listens on in its container unless PORT says otherwise
 MODELS = f"{ENV_PREFIX}MODELS"

@@ -4,7 +4,7 @@ import json
 import sys
 
 from speech_to_speech.client.console import printable
-from speech_to_speech.hub_errors import TOKEN
+from speech_to_speech.weights.hub.errors import TOKEN
 
 SHORTEST = 4  # characters of a secret that can be looked for: shorter ones are in many words
 LONGEST = 2000  # characters of a remark: what the platform answers may be a page

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from speech_to_speech.frames import AudioChunk, SpeakRequest
-from speech_to_speech.jobs import ListJob
 from speech_to_speech.tts.espeak import VOICES, ESpeak, the_library
+from speech_to_speech.workers.model import ListJob
 
 from .text import Phrase
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from speech_to_speech.audio import mp3
 from speech_to_speech.client.errors import UsageError
-from speech_to_speech.wire import mp3
 
 FLUSH = bytes(4 * mp3.FRAME_BYTES)  # silence that drives out what the encoder holds
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from speech_to_speech.audio import Resampler
+from speech_to_speech.audio.samples import Resampler
 from speech_to_speech.client.console import Console, printable
 from speech_to_speech.client.conversation import Conversation
 from speech_to_speech.client.errors import ClientError

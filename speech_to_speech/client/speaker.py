@@ -4,7 +4,7 @@ import collections
 import threading
 import time
 
-from speech_to_speech.audio import Resampler
+from speech_to_speech.audio.samples import Resampler
 from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, AudioChunk, pcm_ms
 
 PREBUFFER_MS = 80

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from speech_to_speech.frames import ChatRequest, Message
-from speech_to_speech.jobs import Job, ListJob, WorkerKind
+from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 
 
 class Eliza:

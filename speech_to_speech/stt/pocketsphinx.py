@@ -15,7 +15,7 @@ import numpy as np
 
 from speech_to_speech.errors import StageFailed
 from speech_to_speech.frames import SpeechRequest, Transcript, pcm_bytes
-from speech_to_speech.jobs import Job, WorkerKind
+from speech_to_speech.workers.model import Job, WorkerKind
 
 LEVEL = 0.5  # of full scale, that an utterance's loudest sample is brought to
 HIGHEST_GAIN = 20.0

@@ -3,7 +3,7 @@
 from typing import ClassVar, Protocol
 
 from speech_to_speech.frames import AudioChunk, SpeakRequest
-from speech_to_speech.jobs import Model
+from speech_to_speech.workers.model import Model
 
 
 class TextToSpeech(Model[SpeakRequest, AudioChunk], Protocol):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from speech_to_speech.errors import SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest, WordStart
-from speech_to_speech.jobs import Job, ListJob, WorkerKind
+from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 
 VOICES = {"en": "en-us", "fr": "fr", "es": "es", "zh": "cmn", "ja": "ja", "ko": "ko", "no": "nb"}
 # Of Whisper's languages; those whose dictionary the loader package has.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from speech_to_speech.jobs import Model
+from speech_to_speech.workers.model import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
-from speech_to_speech.jobs import Model
+from speech_to_speech.workers.model import Model
 
 WINDOW_SAMPLES = 512
 WINDOW_BYTES = WINDOW_SAMPLES * BYTES_PER_SAMPLE

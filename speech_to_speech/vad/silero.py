@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from speech_to_speech import onnx
+from speech_to_speech.config.registry import SILERO
 from speech_to_speech.errors import BackendMissing
 from speech_to_speech.frames import SAMPLE_RATE_HZ
-from speech_to_speech.jobs import Job, ListJob, WorkerKind
-from speech_to_speech.registry import SILERO
 from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_SAMPLES, VadRequest, VadResult
+from speech_to_speech.weights import onnx
+from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 
 CONTEXT_SAMPLES = 64
 STATE_SIZE = 128

@@ -1,0 +1,1 @@
+"""Sound: sample formats and rates, codecs, and what an echo is."""

@@ -1,0 +1,1 @@
+"""The command `speech-to-speech` and its sub-commands."""

@@ -1,0 +1,1 @@
+"""What is chosen: settings, profiles, and the backends that there are."""

@@ -1,0 +1,1 @@
+"""One conversation: who speaks when, and the path from speech to speech."""

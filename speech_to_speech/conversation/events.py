@@ -1,0 +1,131 @@
+"""What a client is told besides audio. Each becomes a JSON object whose `type` is the class's name in snake_case."""
+
+from dataclasses import dataclass
+
+from speech_to_speech.conversation.turn_record import TurnRecord
+from speech_to_speech.frames import SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """First message of a connection."""
+
+    session_id: str
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """Speech began at `audio_ms` of the audio received."""
+
+    turn_id: str
+    audio_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechPartial:
+    """More words of the utterance that is being spoken; those told before stay."""
+
+    turn_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechDiscarded:
+    """It was too short, or a word of assent while a reply goes on: no turn."""
+
+    turn_id: str
+    audio_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """The utterance ended at `audio_ms`; the turn begins."""
+
+    turn_id: str
+    audio_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechTranscribed:
+    """What was heard: of a part of a long utterance (`final` false), or of all of it."""
+
+    turn_id: str
+    text: str
+    language: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageFallback:
+    """A warning: `heard` is a language that can't be spoken here, so the answer is in `spoken`."""
+
+    turn_id: str
+    heard: str
+    spoken: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """The next piece of the reply, before its audio."""
+
+    turn_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPaused:
+    """Speech over the reply: no more of it is sent until it is clear what that is."""
+
+    turn_id: str
+    played_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyResumed:
+    """It was no interruption: the reply goes on."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyInterrupted:
+    """The reply is over: `played_ms` of it count as heard, what is beyond is to be cut."""
+
+    turn_id: str
+    played_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The turn's record; the last message before its DONE."""
+
+    record: TurnRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Something failed."""
+
+    code: str
+    message: str
+    stage: str | None
+    turn_id: str | None
+    retryable: bool
+
+
+Event = (
+    SessionStarted
+    | SpeechStarted
+    | SpeechPartial
+    | SpeechDiscarded
+    | SpeechStopped
+    | SpeechTranscribed
+    | LanguageFallback
+    | ReplyText
+    | ReplyPaused
+    | ReplyResumed
+    | ReplyInterrupted
+    | TurnEnded
+    | Error
+)

@@ -1,0 +1,32 @@
+"""What the person is saying, or has just said."""
+
+from dataclasses import dataclass, field
+
+from speech_to_speech.conversation.reply import Reply
+from speech_to_speech.conversation.turn_record import TurnRecord
+from speech_to_speech.frames import SpeechStopped, Transcript
+
+
+@dataclass
+class Utterance:
+    """It becomes a turn when it has ended, unless it is too short or meant for nobody."""
+
+    record: TurnRecord
+    heard: list[Transcript] = field(default_factory=list)
+    """The words of its parts, if it was split."""
+    unheard: bytes = b""
+    """Speech before it that was taken for a turn of its own, and has no words yet."""
+    reply: Reply | None = None
+    stopped: SpeechStopped | None = None
+    endpoint: float = 0.0
+    taken: bool = False
+    """It has become a turn."""
+    voiced_ms: float = 0.0
+    excused_ms: float = 0.0
+    """Of that, what was a backchannel."""
+    asked_for_words: bool = False
+    """Over a reply, while it still went on."""
+
+    @property
+    def turn_id(self) -> str:
+        return self.record.turn_id

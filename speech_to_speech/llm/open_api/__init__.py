@@ -1,0 +1,1 @@
+"""Language models behind any server with the OpenAI API."""

@@ -1,0 +1,1 @@
+"""Whisper by transformers, and what both Whispers share."""

@@ -1,0 +1,1 @@
+"""A turn detector of words and prosody."""

@@ -1,0 +1,1 @@
+"""Smart Turn, which hears whether a person has finished."""

@@ -1,0 +1,1 @@
+"""Files of the Hugging Face hub: from a folder, from the cache, or downloaded."""

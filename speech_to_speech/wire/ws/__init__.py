@@ -1,0 +1,1 @@
+"""The streaming protocol of `/ws`; docs/protocol.md is its specification."""
