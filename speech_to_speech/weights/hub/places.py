@@ -70,6 +70,10 @@ class Cache:
         """Where the library looks for a large file's content before it downloads it."""
         return self.folder / "blobs" / str(file.sha256)
 
+    def put(self, file: RemoteFile, content: Path) -> None:
+        """Move the whole content of a large file to where it belongs."""
+        move(content, self.final(file))
+
     def partial(self, file: RemoteFile) -> Path:
         """Where the beginning of a large file is kept."""
         return self.folder / "blobs" / f"{file.sha256}{PARTIAL}"
@@ -112,14 +116,29 @@ class Folder:
     def final(self, file: RemoteFile) -> Path:
         return self.folder / file.path
 
+    def put(self, file: RemoteFile, content: Path) -> None:
+        # What the library noted of the file that was there before is not true of this one. It would notice only from
+        # the times, if they are more than a second apart, and download the file again.
+        (self._notes / f"{file.path}.metadata").unlink(missing_ok=True)
+        move(content, self.final(file))
+
+    @property
+    def _notes(self) -> Path:
+        return self.folder / ".cache" / "huggingface" / "download"
+
     def partial(self, file: RemoteFile) -> Path:
-        return self.folder / ".cache" / "huggingface" / "download" / f"{file.sha256}{PARTIAL}"
+        return self._notes / f"{file.sha256}{PARTIAL}"
 
     def written(self) -> int:
         return folder_bytes(self.folder)
 
 
 Place = Cache | Folder
+
+
+def move(file: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    file.replace(to)
 
 
 def free_bytes(folder: Path) -> int:

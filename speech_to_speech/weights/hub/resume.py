@@ -61,9 +61,7 @@ def fetch_large(place: Place, file: RemoteFile, commit: str, bar: type, sign: Ca
         if _sha256(partial, sign) != file.sha256:
             partial.unlink()
             raise Damaged
-        final = place.final(file)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        partial.replace(final)
+        place.put(file, partial)
 
 
 def _sha256(path: Path, sign: Callable[[], None]) -> str:
