@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass, field
 
 from benchmarks import clips
-from benchmarks.playback import Playback
+from benchmarks.playback import ReplySpeaker
 from benchmarks.replies import fault_of
 from benchmarks.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from benchmarks.wsframes import TEXT, client_frames
@@ -70,7 +70,7 @@ class Caller:
         self._clip: list[bytes] = []
         self._clip_at = 0
         self._blocks: list[bytes] = []
-        self._playback = Playback()
+        self._playback = ReplySpeaker()
         self._answered: Turn | None = None  # has been said, and its DONE not come
 
     @property
@@ -116,7 +116,7 @@ class Caller:
         turn.speech_end = now
         self._answered = turn
         self._blocks = []
-        self._playback = Playback()
+        self._playback = ReplySpeaker()
 
     def received(self, opcode: int, payload: bytes, now: float) -> None:
         """Take a block of the reply, `DONE`, or an event."""

@@ -221,7 +221,7 @@ async def _worker(stage: str, backend: str, settings: list[str]) -> AsyncIterato
         yield worker, metrics
     finally:
         with anyio.CancelScope(shield=True):
-            await worker.stop()
+            await worker.close()
         del worker
         _free_memory()
 

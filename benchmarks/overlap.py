@@ -25,12 +25,12 @@ from speech_to_speech.conversation.backchannel import is_backchannel
 from speech_to_speech.conversation.endpointing import Endpointer, EndpointOptions
 from speech_to_speech.frames import (
     SoftEnd,
-    SpeechContinued,
-    SpeechDiscarded,
-    SpeechResumed,
-    SpeechStarted,
-    SpeechStopped,
     VadEvent,
+    VoiceContinued,
+    VoiceDiscarded,
+    VoiceResumed,
+    VoiceStarted,
+    VoiceStopped,
 )
 from speech_to_speech.vad.base import WINDOW_MS, VadRequest, VadResult
 from speech_to_speech.vad.silero import SileroVad
@@ -63,7 +63,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Rules:
+class Thresholds:
     """So much speech pauses a reply, interrupts it if its words do, and interrupts it whatever they are."""
 
     pause_ms: float = Settings.barge_in_pause_ms
@@ -163,7 +163,7 @@ def _listen(windows: Sequence[Sequence[bytes]]) -> list[Heard]:
     for some, probabilities in zip(windows, _probabilities(windows), strict=True):
         endpointer, told = Endpointer(ENDPOINTING), []
         for number, (window, probability) in enumerate(zip(some, probabilities, strict=True)):
-            told += [((number + 1) * WINDOW_SAMPLES, event) for event in endpointer.feed(window, probability)]
+            told += [((number + 1) * WINDOW_SAMPLES, event) for event in endpointer.push(window, probability)]
         heard.append(told)
     return heard
 
@@ -190,18 +190,18 @@ def _probabilities(scenes: Sequence[Sequence[bytes]]) -> list[list[float]]:
 # What is made of it.
 
 
-def _course(scene: Scene, heard: Heard, rules: Rules) -> Course:
+def _course(scene: Scene, heard: Heard, rules: Thresholds) -> Course:
     """Decide on one utterance after the other, up to an interruption; after a hold, on what is heard from then on."""
     course, begun, held, asked = Course(), 0, False, False
     counts_from = sum(scene.hold) if scene.hold else 0
     for position, event in heard:
-        if isinstance(event, SpeechStarted):
+        if isinstance(event, VoiceStarted):
             begun, asked = position, False
         if position <= counts_from:
             continue
         interrupts = False
         match event:
-            case SpeechContinued(_, voiced_ms) | SpeechResumed(_, voiced_ms):
+            case VoiceContinued(_, voiced_ms) | VoiceResumed(_, voiced_ms):
                 if voiced_ms >= rules.words_ms and not asked:
                     asked, interrupts = True, not _is_backchannel(scene, begun, position)
                 interrupts = interrupts or voiced_ms >= rules.longest_ms
@@ -209,9 +209,9 @@ def _course(scene: Scene, heard: Heard, rules: Rules) -> Course:
             case SoftEnd() if held:
                 interrupts = not _is_backchannel(scene, begun, position)
                 held = interrupts
-            case SpeechDiscarded():
+            case VoiceDiscarded():
                 held = False
-            case SpeechStopped():
+            case VoiceStopped():
                 interrupts = event.voiced_ms >= rules.pause_ms and not _is_backchannel(scene, begun, position)
                 held = False
         course.paused = course.paused or held
@@ -230,9 +230,9 @@ def _to_pause_ms(scene: Scene, heard: Heard, pause_ms: float) -> float:
     assert scene.onset is not None
     paused_at = None
     for position, event in heard:
-        if isinstance(event, SpeechStarted):
+        if isinstance(event, VoiceStarted):
             paused_at = None
-        elif isinstance(event, SpeechContinued | SpeechResumed) and event.voiced_ms >= pause_ms:
+        elif isinstance(event, VoiceContinued | VoiceResumed) and event.voiced_ms >= pause_ms:
             paused_at = paused_at or position
             if position > scene.onset:
                 return max(paused_at - scene.onset, 0) / PER_MS
@@ -246,7 +246,7 @@ def _report(all_heard: Sequence[tuple[Scene, Heard]]) -> None:
     kinds: dict[str, list[tuple[Scene, Heard]]] = defaultdict(list)
     for scene, heard in all_heard:
         kinds[scene.kind].append((scene, heard))
-    rules = Rules()
+    rules = Thresholds()
     rows: list[list[object]] = []
     for kind, some in kinds.items():
         outcomes = [_course(*one, rules).outcome for one in some]
@@ -269,9 +269,9 @@ def _report(all_heard: Sequence[tuple[Scene, Heard]]) -> None:
         "backchannels": kinds["backchannel"],
     }
     print("\nBy the length that pauses, in %:\n")
-    _report_trade("pause ms", {pause_ms: Rules(pause_ms=pause_ms) for pause_ms in PAUSES_MS}, merged)
+    _report_trade("pause ms", {pause_ms: Thresholds(pause_ms=pause_ms) for pause_ms in PAUSES_MS}, merged)
     print("\nBy the length that interrupts whatever the words, in %:\n")
-    _report_trade("longest ms", {longest_ms: Rules(longest_ms=longest_ms) for longest_ms in LONGEST_MS}, merged)
+    _report_trade("longest ms", {longest_ms: Thresholds(longest_ms=longest_ms) for longest_ms in LONGEST_MS}, merged)
 
 
 def _report_delays(spoken: dict[str, list[tuple[Scene, Heard]]]) -> None:
@@ -284,14 +284,14 @@ def _report_delays(spoken: dict[str, list[tuple[Scene, Heard]]]) -> None:
     print(table(["kind", "pause ms", "p50 ms", "p95 ms", "never"], rows))
     rows = []
     for kind, some in spoken.items():
-        courses = [(scene, _course(scene, heard, Rules())) for scene, heard in some]
+        courses = [(scene, _course(scene, heard, Thresholds())) for scene, heard in some]
         delays = [max(((c.interrupted_at or np.nan) - (s.onset or 0)) / PER_MS, 0) for s, c in courses]
         rows.append([kind, *_quantiles(delays), sum(delay != delay for delay in delays)])
     print("\nTo the interruption, a transcript taking no time:\n")
     print(table(["kind", "p50 ms", "p95 ms", "never"], rows))
 
 
-def _report_trade(name: str, by_length: dict[int, Rules], merged: dict[str, list[tuple[Scene, Heard]]]) -> None:
+def _report_trade(name: str, by_length: dict[int, Thresholds], merged: dict[str, list[tuple[Scene, Heard]]]) -> None:
     rows: list[list[object]] = []
     for length_ms, rules in by_length.items():
         outcomes = [[_course(*one, rules).outcome for one in some] for some in merged.values()]

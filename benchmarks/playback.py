@@ -3,7 +3,7 @@
 PREBUFFER_S = 0.060
 
 
-class Playback:
+class ReplySpeaker:
     """The speaker of one reply."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from benchmarks.tables import table, target
 from benchmarks.units import percentile
 from speech_to_speech.frames import SpeakRequest
 from speech_to_speech.workers.model import Model
-from speech_to_speech.workers.process import ChildModel
+from speech_to_speech.workers.process import ProcessModel
 from speech_to_speech.workers.worker import Worker
 
 CHUNKS = 1000
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure and print. Returns 1 if something could not be run."""
     ways: dict[str, Model[SpeakRequest, object]] = {
         "thread": Stamps(Stamps.Options()),
-        "process": ChildModel("tts", "benchmarks.busy:Stamps", Stamps.Options(), 1),
+        "process": ProcessModel("tts", "benchmarks.busy:Stamps", Stamps.Options(), 1),
     }
     delays_ms = {name: anyio.run(delays_of, model) for name, model in ways.items()}
     print(table(("a chunk of 100 ms", "p50 ms", "p95", "p99"), [(name, *found(ms)) for name, ms in delays_ms.items()]))
@@ -65,7 +65,7 @@ async def delays_of(model: Model[SpeakRequest, object]) -> list[float]:
                 ms.append((time.monotonic() - sent_s) * 1000)
         return ms
     finally:
-        await worker.stop()
+        await worker.close()
 
 
 def level_of(kind: str, options: argparse.Namespace) -> Level:

@@ -116,7 +116,7 @@ async def _with_real_worker(sessions: int, seconds: float) -> float:
     try:
         return await _stage_us_per_frame(worker, sessions, seconds)
     finally:
-        await worker.stop()
+        await worker.close()
 
 
 def framing_us(sessions: int, seconds: float) -> float:

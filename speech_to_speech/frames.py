@@ -25,14 +25,14 @@ def pcm_bytes(duration_ms: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechStarted:
+class VoiceStarted:
     """Speech began at `audio_ms`."""
 
     audio_ms: float
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechContinued:
+class VoiceContinued:
     """Speech goes on; so far `voiced_ms` of the utterance were speech, its pauses not counted."""
 
     audio_ms: float
@@ -43,7 +43,7 @@ class SpeechContinued:
 class SoftEnd:
     """A short silence, which may be the end or a pause: `pcm` is the utterance's last part so far.
 
-    The other fields are as those of `SpeechStopped`.
+    The other fields are as those of `VoiceStopped`.
     """
 
     pcm: bytes
@@ -53,7 +53,7 @@ class SoftEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechResumed:
+class VoiceResumed:
     """It was a pause: the utterance goes on after a `SoftEnd`."""
 
     audio_ms: float
@@ -61,14 +61,14 @@ class SpeechResumed:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechDiscarded:
+class VoiceDiscarded:
     """What began was too short to be an utterance: nothing follows."""
 
     audio_ms: float
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechSplit:
+class VoiceSplit:
     """The utterance is longer than one STT request may be: here is the part so far, more follows."""
 
     pcm: bytes
@@ -76,7 +76,7 @@ class SpeechSplit:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechStopped:
+class VoiceStopped:
     """The endpoint: the utterance is complete, and `pcm` is its last (mostly its only) part.
 
     `audio_ms` is where speech ended, `silence_ms` how much silence the decision has waited for after it,
@@ -99,14 +99,7 @@ class VadFailed:
 
 
 VadEvent = (
-    SpeechStarted
-    | SpeechContinued
-    | SoftEnd
-    | SpeechResumed
-    | SpeechDiscarded
-    | SpeechSplit
-    | SpeechStopped
-    | VadFailed
+    VoiceStarted | VoiceContinued | SoftEnd | VoiceResumed | VoiceDiscarded | VoiceSplit | VoiceStopped | VadFailed
 )
 
 

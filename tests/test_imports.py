@@ -102,9 +102,7 @@ def test_the_lowest_modules_import_nothing_of_ours(module: str) -> None:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("speech_to_speech.wire")])
 def test_wire_codecs_know_no_session_pipeline_or_service(module: str) -> None:
-    allowed = {
-        f"speech_to_speech.{name}" for name in ("audio.mp3_frames", "conversation.events", "errors", "frames")
-    }
+    allowed = {f"speech_to_speech.{name}" for name in ("audio.mp3_frames", "conversation.events", "errors", "frames")}
     assert {name for name in ours(module) if not name.startswith("speech_to_speech.wire.")} <= allowed
     assert roots(imports_of(module)) & {"starlette", "websockets", "uvicorn", "socket", "asyncio", "anyio"} == set()
 

@@ -10,7 +10,7 @@ from typing import Any
 from speech_to_speech.client.codec import Codec, Pcm
 from speech_to_speech.client.console import Console, printable
 from speech_to_speech.client.errors import Dropped
-from speech_to_speech.client.playback import Playback, Sink
+from speech_to_speech.client.playback import ReplyPlayer, Sink
 from speech_to_speech.client.turns import Journal, Turn, number
 from speech_to_speech.errors import BadAudio
 from speech_to_speech.frames import pcm_ms
@@ -30,7 +30,7 @@ class Conversation:
     ) -> None:
         self._sink, self._journal, self._console = sink, journal, console
         self.codec = codec or Pcm()
-        self._playback = Playback(sink)
+        self._playback = ReplyPlayer(sink)
         self._sent_ms = self.codec.priming_ms
         self._sent: collections.deque[tuple[float, float]] = collections.deque()
         self._changed_s = time.monotonic()

@@ -58,7 +58,7 @@ class Reply:
         return max(0.0, min(played_ms, self.end_ms) - self.start_ms)
 
 
-class Playback:
+class ReplyPlayer:
     """Plays the replies of one connection, and knows each one's position."""
 
     def __init__(self, sink: Sink) -> None:

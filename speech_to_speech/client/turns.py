@@ -64,7 +64,7 @@ class Turn:
         )
         return dict(zip(FIGURES, values, strict=True))
 
-    def report(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """What --json writes of it."""
         times = {name.replace(" ", "_") + "_ms": value for name, value in self.figures().items()}
         keep = {"heard": self.heard, "answered": self.answered, "turn_ended": self.record or None, "error": self.error}

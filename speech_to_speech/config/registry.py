@@ -128,7 +128,7 @@ BACKENDS: dict[tuple[str, str], Backend] = {
     (backend.stage, backend.name): backend
     for backend in (
         Backend("vad", "silero", "speech_to_speech.vad.silero:SileroVad", ("silero_vad",), SILERO, CPU, "MIT"),
-        Backend("turn", "rules", "speech_to_speech.turn.rules.backend:Rules", runs_on=CPU, licence=APACHE),
+        Backend("turn", "rules", "speech_to_speech.turn.rules.backend:RulesDetector", runs_on=CPU, licence=APACHE),
         Backend(
             "turn",
             "smart_turn",

@@ -32,7 +32,7 @@ TOKEN_VARIABLE = "S2S_API_TOKEN"  # only here: a flag would show in process list
 Positive = Annotated[float, annotated_types.Gt(0), annotated_types.Le(1e9)]
 NotNegative = Annotated[float, annotated_types.Ge(0), annotated_types.Le(1e9)]
 Count = Annotated[int, annotated_types.Ge(1)]
-Language = Annotated[str, pydantic.AfterValidator(lambda code: _language(code))]
+LanguageCode = Annotated[str, pydantic.AfterValidator(lambda code: _language(code))]
 Words = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: _words(v) if isinstance(v, str) else v)]
 
 
@@ -66,7 +66,7 @@ class Settings:
     stt: str = setting("pocketsphinx", "speech to text backend")
     llm: str = setting("eliza", "language model backend")
     tts: str = setting("espeak", "text to speech backend")
-    language: Language = setting("en", "the language spoken, as ISO 639 code; auto: the one heard")
+    language: LanguageCode = setting("en", "the language spoken, as ISO 639 code; auto: the one heard")
     chat_size: Count = setting(2, "exchanges that the language model is shown")
     init_chat_prompt: str = setting(
         "You are a helpful voice assistant. Answer in one or two sentences.", "system prompt"
@@ -173,7 +173,7 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
     profile = given.get("profile", Settings.profile)
     if not isinstance(profile, str) or profile not in PROFILES:
         raise SettingsError(f"profile: unknown profile {profile!r}; there are {', '.join(PROFILES)}")
-    language = _validate("language", Language, given.get("language", Settings.language))
+    language = _validate("language", LanguageCode, given.get("language", Settings.language))
     values = defaults(profile, language) | given
     import_models(_validate("models", Words, values.get("models", ())))
     chosen_names = {stage: str(values.get(stage, getattr(Settings, stage))) for stage in (*STAGES, TURN)}

@@ -27,7 +27,7 @@ class Ear(Protocol):
 
     def new_playout(self, record: TurnRecord) -> Playout: ...
 
-    def wait(self, silence_ms: float) -> None:
+    def end_after(self, silence_ms: float) -> None:
         """End the utterance when the pause that it is in is this long."""
 
     def utterance(self) -> bytes:
@@ -46,7 +46,7 @@ class Deaf:
     def new_playout(self, record: TurnRecord) -> Playout:
         raise RuntimeError("the conversation is over")
 
-    def wait(self, silence_ms: float) -> None:
+    def end_after(self, silence_ms: float) -> None:
         pass
 
     def utterance(self) -> bytes:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from speech_to_speech.frames import (
     SoftEnd,
-    SpeechContinued,
-    SpeechDiscarded,
-    SpeechResumed,
-    SpeechSplit,
-    SpeechStarted,
-    SpeechStopped,
     VadEvent,
+    VoiceContinued,
+    VoiceDiscarded,
+    VoiceResumed,
+    VoiceSplit,
+    VoiceStarted,
+    VoiceStopped,
     pcm_ms,
 )
 from speech_to_speech.vad.base import WINDOW_MS
@@ -27,7 +27,7 @@ class EndpointOptions:
     """When an utterance begins and ends. The flags and defaults are those of the original pipeline.
 
     thresh: probability from which a window is speech.
-    min_silence_ms: the endpoint wait: so much silence ends the utterance, unless `Endpointer.wait` says otherwise.
+    min_silence_ms: the endpoint wait: so much silence ends the utterance, unless `Endpointer.end_after` says otherwise.
     soft_end_ms: so much silence may be the end: work for the reply can begin. 0, or one not below the endpoint wait:
         no soft ends.
     min_speech_ms: a shorter utterance is discarded; counted from the window that triggers to the endpoint, the silence
@@ -35,7 +35,7 @@ class EndpointOptions:
     max_speech_ms: a longer utterance is split there for STT.
     max_utterance_s: an utterance this long ends, whatever comes.
     speech_pad_ms: how much audio before the trigger belongs to the utterance.
-    progress_ms: `SpeechContinued` comes after each such length of speech; 0: never.
+    progress_ms: `VoiceContinued` comes after each such length of speech; 0: never.
     """
 
     thresh: float = 0.3
@@ -72,11 +72,11 @@ class Endpointer:
         """The last part of the utterance so far."""
         return b"".join(self._part)
 
-    def feed(self, window: bytes, probability: float) -> list[VadEvent]:
+    def push(self, window: bytes, probability: float) -> list[VadEvent]:
         """Take one window with its probability of speech; say what it changes."""
-        return list(self._feed(window, probability))
+        return list(self._push(window, probability))
 
-    def wait(self, silence_ms: float) -> list[VadEvent]:
+    def end_after(self, silence_ms: float) -> list[VadEvent]:
         """Make the pause that follows a `SoftEnd` the end when it is this long; it may be so already."""
         if not self._soft_end:
             return []
@@ -92,7 +92,7 @@ class Endpointer:
         self._forget()
         self._position_ms = position_ms
 
-    def _feed(self, window: bytes, probability: float) -> Iterator[VadEvent]:
+    def _push(self, window: bytes, probability: float) -> Iterator[VadEvent]:
         self._position_ms += pcm_ms(len(window))
         if not self._speaking:
             yield from self._wait_for_speech(window, probability)
@@ -107,7 +107,7 @@ class Endpointer:
             yield self._stop()
         elif len(self._part) * WINDOW_MS >= self._options.max_speech_ms:
             part, self._part = self.utterance, []
-            yield SpeechSplit(part, self._position_ms)
+            yield VoiceSplit(part, self._position_ms)
         elif 0 < self._options.soft_end_ms <= self._silence_ms and not self._soft_end and self._is_utterance:
             self._soft_end = True
             yield SoftEnd(self.utterance, self._position_ms - self._silence_ms, self._silence_ms, self._spoken_ms)
@@ -120,7 +120,7 @@ class Endpointer:
         self._spoken_ms = self._voiced_ms = WINDOW_MS
         self._part = [*self._pre_roll, window]
         self._pre_roll.clear()
-        yield SpeechStarted(self._position_ms - WINDOW_MS)
+        yield VoiceStarted(self._position_ms - WINDOW_MS)
 
     def _go_on(self) -> Iterator[VadEvent]:
         progress_ms, before_ms = self._options.progress_ms, self._voiced_ms
@@ -129,9 +129,9 @@ class Endpointer:
         if self._soft_end:
             self._soft_end = False
             self._wait_ms = self._options.min_silence_ms
-            yield SpeechResumed(self._position_ms, self._voiced_ms)
+            yield VoiceResumed(self._position_ms, self._voiced_ms)
         if progress_ms and self._voiced_ms // progress_ms > before_ms // progress_ms:
-            yield SpeechContinued(self._position_ms, self._voiced_ms)
+            yield VoiceContinued(self._position_ms, self._voiced_ms)
 
     @property
     def _is_over(self) -> bool:
@@ -149,8 +149,8 @@ class Endpointer:
         self._forget()
         if not is_utterance:
             self._pre_roll.extend(part)  # the next utterance may begin in its silence
-            return SpeechDiscarded(ended_ms)
-        return SpeechStopped(b"".join(part), ended_ms, silence_ms, spoken_ms, voiced_ms)
+            return VoiceDiscarded(ended_ms)
+        return VoiceStopped(b"".join(part), ended_ms, silence_ms, spoken_ms, voiced_ms)
 
     def _forget(self) -> None:
         self._pre_roll.clear()

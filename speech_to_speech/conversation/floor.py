@@ -30,14 +30,14 @@ from speech_to_speech.errors import PlaybackUnknown, ReplyTooLong, SpeechToSpeec
 from speech_to_speech.frames import (
     ChatRequest,
     SoftEnd,
-    SpeechContinued,
-    SpeechDiscarded,
-    SpeechResumed,
-    SpeechSplit,
-    SpeechStarted,
-    SpeechStopped,
     VadEvent,
     VadFailed,
+    VoiceContinued,
+    VoiceDiscarded,
+    VoiceResumed,
+    VoiceSplit,
+    VoiceStarted,
+    VoiceStopped,
 )
 from speech_to_speech.languages import AnswerLanguage
 from speech_to_speech.wire.ws.messages import error_event
@@ -84,31 +84,31 @@ class Floor:
         """React to what the VAD said at `now` (`time.monotonic`)."""
         utterance = self._utterance or self._new_utterance()
         match event:
-            case SpeechStarted(audio_ms):
+            case VoiceStarted(audio_ms):
                 self._utterance, self._closer = utterance, anyio.CancelScope()
                 if self._partials is not None:
                     self._partials.begin(utterance.turn_id)
                 await self._client.send_event(events.SpeechStarted(utterance.turn_id, audio_ms))
-            case SpeechContinued():
+            case VoiceContinued():
                 if self._partials is not None:
                     self._partials.on_speech(event.audio_ms, self._ear.utterance)
                 await self._talk_over(utterance, event.voiced_ms)
             case SoftEnd():
                 self._speculate(utterance, event)
-            case SpeechResumed():
+            case VoiceResumed():
                 self._drop_speculation(utterance)
                 await self._talk_over(utterance, event.voiced_ms)
-            case SpeechSplit(pcm):
+            case VoiceSplit(pcm):
                 self._drop_speculation(utterance)
-                self._ear.wait(self._settings.min_silence_ms)
+                self._ear.end_after(self._settings.min_silence_ms)
                 if self._partials is not None:
                     self._partials.begin(utterance.turn_id)
                 await self._hear_part(utterance, utterance.unheard + pcm)
                 utterance.unheard = b""
-            case SpeechDiscarded(audio_ms):
+            case VoiceDiscarded(audio_ms):
                 self._leave()
                 await self._discard(utterance, audio_ms)
-            case SpeechStopped():
+            case VoiceStopped():
                 self._leave()
                 utterance.stopped, utterance.endpoint = event, now
                 await self._on_endpoint(utterance, event)
@@ -124,7 +124,7 @@ class Floor:
             if reply is not None and reply.turn_id == turn_id:
                 reply.playout.report(played_ms)
         if self._interrupted is not None and self._interrupted.turn_id == turn_id:
-            self._chat.amend(self._interrupted.spoken.heard(self._interrupted.playout.played_ms))
+            self._chat.amend(self._interrupted.heard.until(self._interrupted.playout.played_ms))
 
     def close(self) -> None:
         """The conversation is over; the turn that goes on, if any, does not end with a DONE."""
@@ -150,7 +150,7 @@ class Floor:
 
     @property
     def wants_progress(self) -> bool:
-        """`SpeechContinued` is of interest."""
+        """`VoiceContinued` is of interest."""
         return self.reply is not None or self._partials is not None
 
     async def tell_error(self, error: Exception, turn_id: str | None = None) -> None:
@@ -179,7 +179,7 @@ class Floor:
         except StageError as error:
             await self.tell_error(error, utterance.turn_id)
             return
-        utterance.heard.append(part)
+        utterance.transcripts.append(part)
         event = events.SpeechTranscribed(utterance.turn_id, part.text, part.language, final=False)
         await self._client.send_event(event)
 
@@ -201,7 +201,7 @@ class Floor:
         self._metrics.speculations.labels("started").inc()
         reply = self._begin(utterance, soft_end.pcm, speculative=True)
         if (detector := self._pipeline.turn) is not None:
-            self._ear.wait(self._settings.endpoint_max_ms)  # until it is judged
+            self._ear.end_after(self._settings.endpoint_max_ms)  # until it is judged
             if not detector.needs_text:
                 self._tasks.start_soon(self._judge_end, utterance, reply, detector)
 
@@ -209,7 +209,7 @@ class Floor:
         record = dataclasses.replace(utterance.record, speculative=speculative)
         tell = self._client.send_event
         pcm = utterance.unheard + pcm
-        reply = Reply(record, pcm, [*utterance.heard], speculative, self._ear.new_playout(record), tell)
+        reply = Reply(record, pcm, [*utterance.transcripts], speculative, self._ear.new_playout(record), tell)
         if utterance.reply is not None:
             reply.take_words_of(utterance.reply)
             self._drop_speculation(utterance)
@@ -245,7 +245,7 @@ class Floor:
         if reply.claim.speculative:
             reply.error = error
             if utterance.reply is reply and not reply.judged:
-                self._ear.wait(self._settings.min_silence_ms)
+                self._ear.end_after(self._settings.min_silence_ms)
             logger.debug("session=%s turn=%s speculation failed: %s", self._session_id, reply.turn_id, error)
             return False
         if not utterance.taken:  # its words were to say whether it is a turn
@@ -295,7 +295,7 @@ class Floor:
         wait_ms = await detector.wait_ms(reply.pcm, text, language, reply.claim)
         if utterance.reply is reply and utterance.stopped is None:
             reply.judged = True
-            self._ear.wait(wait_ms)
+            self._ear.end_after(wait_ms)
 
     # The turn.
 
@@ -303,7 +303,7 @@ class Floor:
         """Its words have to say whether it is a turn: it was said over a reply."""
         return not utterance.taken and (self.reply is not None or bool(self._undecided))
 
-    async def _on_endpoint(self, utterance: Utterance, stopped: SpeechStopped) -> None:
+    async def _on_endpoint(self, utterance: Utterance, stopped: VoiceStopped) -> None:
         if self.reply is not None and stopped.voiced_ms < self._settings.barge_in_pause_ms:
             await self._discard(utterance, stopped.audio_ms)  # too short a sound over a reply
             return
@@ -367,7 +367,7 @@ class Floor:
         record, reply.pcm = reply.record, b""
         if reply.transcribed and reply.question:
             self._language.used(reply.language or self._language.to(reply.language_heard))
-            heard = reply.spoken.heard(record.heard_ms)
+            heard = reply.heard.until(record.heard_ms)
             interrupted = record.outcome == "interrupted"
             if heard or interrupted:
                 self._chat.add(reply.question, heard)
@@ -439,7 +439,7 @@ class Floor:
             return
         reply.cancel()
         if not reply.transcribed and utterance.reply is None:
-            utterance.heard, utterance.unheard = reply.heard + utterance.heard, reply.pcm
+            utterance.transcripts, utterance.unheard = reply.transcripts + utterance.transcripts, reply.pcm
         self._metrics.interruptions.inc()
         reply.record.outcome = "interrupted"
         reply.record.heard_ms = round(reply.playout.played_ms, 1)

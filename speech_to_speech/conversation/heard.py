@@ -29,7 +29,7 @@ class Piece:
     complete: bool = False
     words: list[WordStart] = field(default_factory=list)
 
-    def heard(self, played_ms: float) -> str:
+    def until(self, played_ms: float) -> str:
         """The words that have been played to their end after `played_ms` of this piece."""
         if played_ms <= 0:
             return ""
@@ -63,7 +63,7 @@ class Piece:
         return OPENING.sub("", self.said.source[: self.said.origin(characters)])
 
 
-class Spoken:
+class Heard:
     """The pieces of one reply in the order in which they are spoken."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Spoken:
         if self._pieces:
             self._pieces[-1].complete = True
 
-    def heard(self, played_ms: float) -> str:
+    def until(self, played_ms: float) -> str:
         """The words that have been played to their end after `played_ms` of the reply's audio.
 
         A piece without a sound, such as code that a client shows, goes with the sound before it, or else behind it: the
@@ -95,7 +95,7 @@ class Spoken:
         all_silent = not any(piece.said.text for piece in self._pieces)
         for piece in self._pieces:
             if piece.said.text:
-                words = piece.heard(played_ms - piece.start_ms)
+                words = piece.until(played_ms - piece.start_ms)
             else:
                 is_past = played_ms > 0 and played_ms >= piece.start_ms - ROUNDING_MS
                 words = piece.said.source if is_past or all_silent else ""

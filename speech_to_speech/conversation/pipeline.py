@@ -32,7 +32,7 @@ from speech_to_speech.frames import ChatRequest, Transcript
 from speech_to_speech.languages import AUTO, SIX, in_common
 from speech_to_speech.workers.environments import bootstrap
 from speech_to_speech.workers.model import Model
-from speech_to_speech.workers.process import COMMAND, ChildModel, unprepared
+from speech_to_speech.workers.process import COMMAND, ProcessModel, unprepared
 from speech_to_speech.workers.worker import CONFIRMED, Claim, Worker
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Pipeline:
         """STT: put the words of the utterance, or of the last part of a long one, into the reply."""
         if not reply.transcribed:
             part = await self.stt.transcribe(reply.pcm, self.settings.language, reply.record, reply.claim)
-            reply.heard.append(part)
+            reply.transcripts.append(part)
             reply.transcribed = True
         reply.record.mark("transcript")
         await reply.tell(SpeechTranscribed(reply.turn_id, reply.question, reply.language_heard, final=True))
@@ -151,7 +151,7 @@ class Pipeline:
         """End the workers and their processes."""
         async with anyio.create_task_group() as stops:
             for worker in self.workers.values():
-                stops.start_soon(worker.stop)
+                stops.start_soon(worker.close)
 
 
 def make_worker(stage: str, settings: Settings, metrics: Metrics) -> Worker[Any, Any]:
@@ -164,7 +164,7 @@ def make_worker(stage: str, settings: Settings, metrics: Metrics) -> Worker[Any,
     if backend.environment is not None and kind == "thread":
         raise SettingsError(f"{stage}_worker: {stage} {backend.name} has an environment of its own, so it is a process")
     model: Model[Any, Any] = (
-        ChildModel(
+        ProcessModel(
             stage,
             backend.target,
             options,

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from speech_to_speech.conversation.events import Event
-from speech_to_speech.conversation.heard import Spoken
+from speech_to_speech.conversation.heard import Heard
 from speech_to_speech.conversation.playout import Playout
 from speech_to_speech.conversation.turn_record import TurnRecord
 from speech_to_speech.frames import Transcript
@@ -30,12 +30,12 @@ class Reply:
     ) -> None:
         self.record = record
         self.pcm = pcm
-        self.heard = heard
+        self.transcripts = heard
         self.transcribed = False
         self.language = ""
         """That of the answer; there when its words are."""
         self.playout = playout
-        self.spoken = Spoken()
+        self.heard = Heard()
         self.claim = Claim(speculative=speculative, name=record.turn_id)
         self.scope = anyio.CancelScope()
         self.error: Exception | None = None
@@ -53,11 +53,11 @@ class Reply:
 
     @property
     def question(self) -> str:
-        return " ".join(part.text for part in self.heard if part.text)
+        return " ".join(part.text for part in self.transcripts if part.text)
 
     @property
     def language_heard(self) -> str:
-        return next((part.language for part in reversed(self.heard) if part.text), self.heard[-1].language)
+        return next((part.language for part in reversed(self.transcripts) if part.text), self.transcripts[-1].language)
 
     @property
     def usable(self) -> bool:
@@ -67,7 +67,7 @@ class Reply:
     def take_words_of(self, failed: "Reply") -> None:
         """Spare a second transcript of the same speech."""
         if failed.transcribed:
-            self.heard = failed.heard
+            self.transcripts = failed.transcripts
             self.transcribed = True
             self.record.stt_s = failed.record.stt_s
 

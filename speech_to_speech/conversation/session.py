@@ -25,9 +25,9 @@ from speech_to_speech.errors import (
     SessionTooLong,
     SpeechToSpeechError,
 )
-from speech_to_speech.frames import SpeechContinued, SpeechStopped, VadEvent
+from speech_to_speech.frames import VadEvent, VoiceContinued, VoiceStopped
 from speech_to_speech.vad.base import WINDOW_MS
-from speech_to_speech.wire.ws.messages import SHORTEST_BLOCK, Playback, StreamOptions, block_bytes
+from speech_to_speech.wire.ws.messages import SHORTEST_BLOCK, PlaybackReport, StreamOptions, block_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ class Session:
             self._stream.skip(audio)
             self._metrics.dropped_bytes.inc(len(audio))
 
-    async def receive_report(self, report: Playback) -> None:
+    async def receive_report(self, report: PlaybackReport) -> None:
         """Take in how much of a reply has sounded."""
         self._last_message = time.monotonic()
         self._floor.report(report.turn_id, report.played_ms)
@@ -194,9 +194,9 @@ class Session:
 
     def _on_vad_event(self, event: VadEvent) -> None:
         waiting = self._vad_in.statistics().current_buffer_used
-        if isinstance(event, SpeechContinued) and (waiting or not self._floor.wants_progress):
+        if isinstance(event, VoiceContinued) and (waiting or not self._floor.wants_progress):
             return
-        if isinstance(event, SpeechStopped) and not self.full_duplex:
+        if isinstance(event, VoiceStopped) and not self.full_duplex:
             self._listening = False
             self._stream.reset()
         self._vad_in.send_nowait((event, time.monotonic()))
@@ -219,8 +219,8 @@ class Session:
         assert self._echo is not None
         self._echo.sent(block, self._stream.received_ms + in_s * 1000)
 
-    def wait(self, silence_ms: float) -> None:
-        self._stream.wait(silence_ms)
+    def end_after(self, silence_ms: float) -> None:
+        self._stream.end_after(silence_ms)
 
     def utterance(self) -> bytes:
         return self._stream.utterance

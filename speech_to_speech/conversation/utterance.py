@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from speech_to_speech.conversation.reply import Reply
 from speech_to_speech.conversation.turn_record import TurnRecord
-from speech_to_speech.frames import SpeechStopped, Transcript
+from speech_to_speech.frames import Transcript, VoiceStopped
 
 
 @dataclass
@@ -12,12 +12,12 @@ class Utterance:
     """It becomes a turn when it has ended, unless it is too short or meant for nobody."""
 
     record: TurnRecord
-    heard: list[Transcript] = field(default_factory=list)
+    transcripts: list[Transcript] = field(default_factory=list)
     """The words of its parts, if it was split."""
     unheard: bytes = b""
     """Speech before it that was taken for a turn of its own, and has no words yet."""
     reply: Reply | None = None
-    stopped: SpeechStopped | None = None
+    stopped: VoiceStopped | None = None
     endpoint: float = 0.0
     taken: bool = False
     """It has become a turn."""

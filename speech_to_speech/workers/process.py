@@ -1,7 +1,7 @@
 """The parent's side of a model in a process of its own.
 
-`ChildModel` looks like the model to the worker's thread, and passes jobs on to `speech_to_speech.workers.child`, which
-runs in the process. Messages are tuples over a `multiprocessing.connection.Connection` on a socket pair
+`ProcessModel` looks like the model to the worker's thread, and passes jobs on to `workers.child`, which runs in
+the process. Messages are tuples over a `multiprocessing.connection.Connection` on a socket pair
 (docs/decisions/0002 has what was measured).
 """
 
@@ -61,7 +61,7 @@ class Waker:
         self._theirs.close()
 
 
-class ChildModel(Generic[In, Out]):
+class ProcessModel(Generic[In, Out]):
     """A model in a child process; made, called and closed on the worker's thread, but for `cancel`, `wake` and `kill`.
 
     `target` is the model's class as `module:Class`, `options` the one argument of its constructor, unless `prepare`

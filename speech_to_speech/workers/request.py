@@ -36,7 +36,7 @@ class Claim:
 CONFIRMED = Claim()
 
 
-class JobOwner(Protocol):
+class RequestOwner(Protocol):
     """What a job asks of its worker."""
 
     stage: str
@@ -44,23 +44,23 @@ class JobOwner(Protocol):
     def progressed(self) -> None:
         """The model has given something."""
 
-    def leave(self, job: "WorkerJob[Any, Any]", *, well: bool) -> None:
+    def leave(self, job: "WorkerRequest[Any, Any]", *, well: bool) -> None:
         """The model has ended this job, well or with an error."""
 
     def call_on_loop(self, call: Callable[..., None], *arguments: object) -> None:
         """Call this on the event loop, soon."""
 
-    def forget(self, job: "WorkerJob[Any, Any]") -> None:
+    def forget(self, job: "WorkerRequest[Any, Any]") -> None:
         """Nobody waits for this job any more."""
 
-    def timed_out(self, job: "WorkerJob[Any, Any]", timeout_s: float) -> StageError:
+    def timed_out(self, job: "WorkerRequest[Any, Any]", timeout_s: float) -> StageError:
         """Why it had no output in time."""
 
 
-class WorkerJob(Generic[In, Out]):
+class WorkerRequest(Generic[In, Out]):
     """A request in a worker's line. The model's thread emits; the event loop reads."""
 
-    def __init__(self, worker: JobOwner, request: In, claim: Claim) -> None:
+    def __init__(self, worker: RequestOwner, request: In, claim: Claim) -> None:
         self.request = request
         self.claim = claim
         self.cancelled = False
@@ -146,7 +146,7 @@ class WorkerJob(Generic[In, Out]):
 class Outputs(Generic[In, Out]):
     """The outputs of one request: an async context manager to iterate over. Leaving it cancels what is left."""
 
-    def __init__(self, job: WorkerJob[In, Out], worker: JobOwner, timeout_s: float) -> None:
+    def __init__(self, job: WorkerRequest[In, Out], worker: RequestOwner, timeout_s: float) -> None:
         self._job = job
         self._worker = worker
         self._timeout_s = timeout_s

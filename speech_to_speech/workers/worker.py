@@ -3,7 +3,7 @@
 Requests wait in one line. The thread takes as many as wait, up to the batch limit, confirmed ones before speculative
 ones and otherwise first come first served, runs them in one call and sends the outputs back to the event loop. The call
 of a `ContinuousModel` is open: requests join it while others are under way, and leave it one by one. A model in a
-process of its own goes through the same thread: `process.ChildModel` stands in for it.
+process of its own goes through the same thread: `process.ProcessModel` stands in for it.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from speech_to_speech.errors import (
     WorkerHung,
 )
 from speech_to_speech.workers.model import ContinuousModel, In, Model, Out
-from speech_to_speech.workers.process import ChildModel
-from speech_to_speech.workers.request import CONFIRMED, Claim, Evicted, Outputs, WorkerJob
+from speech_to_speech.workers.process import ProcessModel
+from speech_to_speech.workers.request import CONFIRMED, Claim, Evicted, Outputs, WorkerRequest
 
 __all__ = ["CONFIRMED", "Claim", "Evicted", "Outputs", "Worker"]
 
@@ -58,7 +58,7 @@ class Worker(Generic[In, Out]):
     ) -> None:
         self.stage = stage
         self.model = model
-        self._child = model if isinstance(model, ChildModel) else None
+        self._child = model if isinstance(model, ProcessModel) else None
         self._continuous = bool(getattr(model, "continuous", False))
         self.batch_limit = batch_limit or model.batch_limit
         self.queue_limit = queue_limit
@@ -69,8 +69,8 @@ class Worker(Generic[In, Out]):
         self._ready: asyncio.Future[None]
         self._thread = threading.Thread(target=self._main, name=f"{stage}-worker", daemon=True)
         self._wakes = threading.Condition()
-        self._line: deque[WorkerJob[In, Out]] = deque()
-        self._running: list[WorkerJob[In, Out]] = []
+        self._line: deque[WorkerRequest[In, Out]] = deque()
+        self._running: list[WorkerRequest[In, Out]] = []
         self._progress_s = 0.0
         self._stopping = False
         self._restarts = 0  # in a row, without a batch that went well in between
@@ -96,7 +96,7 @@ class Worker(Generic[In, Out]):
             if self._child is None:
                 raise WorkerHung(self.stage, "the model is stuck in a call; restart the service")
             self._child.kill()
-        job: WorkerJob[In, Out] = WorkerJob(self, request, claim)
+        job: WorkerRequest[In, Out] = WorkerRequest(self, request, claim)
         with self._wakes:
             if len(self._line) >= self.queue_limit:
                 job.cancel()
@@ -161,7 +161,7 @@ class Worker(Generic[In, Out]):
         """How many requests are in the line."""
         return len(self._line)
 
-    def timed_out(self, job: WorkerJob[In, Out], timeout_s: float) -> StageError:
+    def timed_out(self, job: WorkerRequest[In, Out], timeout_s: float) -> StageError:
         """Say why `job` had no output in time; a hung process is killed, and its other jobs learn of it."""
         hung = self._stuck_for(0.9 * timeout_s)  # the call began a little later than the job's own wait
         if hung and self._child is not None:
@@ -177,7 +177,7 @@ class Worker(Generic[In, Out]):
             return StageBusy(self.stage, f"the request waited {timeout_s:g} s for its turn")
         return StageTimeout(self.stage, f"no answer within {timeout_s:g} s")
 
-    def forget(self, job: WorkerJob[In, Out]) -> None:
+    def forget(self, job: WorkerRequest[In, Out]) -> None:
         """Take a cancelled job out of the line, or tell the model's process to stop it."""
         with self._wakes:
             if job in self._line:
@@ -188,7 +188,7 @@ class Worker(Generic[In, Out]):
         if not self._continuous:
             self.make_way()  # the rest of its call may be speculative
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """End the thread and the model's process; a stuck thread is left to end with the service."""
         with self._wakes:
             self._stopping = True
@@ -235,7 +235,7 @@ class Worker(Generic[In, Out]):
         else:
             self._ready.set_exception(error)
 
-    def _take(self) -> list[WorkerJob[In, Out]]:
+    def _take(self) -> list[WorkerRequest[In, Out]]:
         with self._wakes:
             if not self._line and not self._stopping:
                 self._wakes.wait(IDLE_POLL_S)
@@ -244,7 +244,7 @@ class Worker(Generic[In, Out]):
             self._running = self._next(self.batch_limit)
             return self._running
 
-    def _next(self, room: int) -> list[WorkerJob[In, Out]]:
+    def _next(self, room: int) -> list[WorkerRequest[In, Out]]:
         """The requests whose turn it is, off the line."""
         in_order = sorted(self._line, key=lambda job: job.claim.speculative)  # a stable sort
         jobs, rest = in_order[:room], in_order[room:]
@@ -256,7 +256,7 @@ class Worker(Generic[In, Out]):
             job.started_s = now
         return jobs
 
-    def _join(self) -> list[WorkerJob[In, Out]]:
+    def _join(self) -> list[WorkerRequest[In, Out]]:
         """Further requests for the open batch."""
         if self._child is None:  # a process's side asks for more whatever that does
             self.progressed()
@@ -269,7 +269,7 @@ class Worker(Generic[In, Out]):
             self._on_batch(self.stage, len(self._running))
         return jobs
 
-    def leave(self, job: WorkerJob[Any, Any], *, well: bool) -> None:
+    def leave(self, job: WorkerRequest[Any, Any], *, well: bool) -> None:
         """The model has ended a job: in an open batch there is room for another one."""
         if not self._continuous:
             return
@@ -279,7 +279,7 @@ class Worker(Generic[In, Out]):
         with self._wakes:
             self._running = [other for other in self._running if other is not job]
 
-    def _run(self, jobs: list[WorkerJob[In, Out]]) -> None:
+    def _run(self, jobs: list[WorkerRequest[In, Out]]) -> None:
         if self._on_batch is not None:
             self._on_batch(self.stage, len(jobs))
         try:
@@ -302,7 +302,7 @@ class Worker(Generic[In, Out]):
                 job.done()
             self._running = []
 
-    def _restart(self, child: ChildModel[In, Out]) -> None:
+    def _restart(self, child: ProcessModel[In, Out]) -> None:
         self._restarting_since = self._restarting_since or time.monotonic()
         backoff_s = RESTART_BACKOFF_S[min(self._restarts, len(RESTART_BACKOFF_S) - 1)]
         self._restarts += 1

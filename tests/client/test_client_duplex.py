@@ -111,7 +111,7 @@ def test_an_interrupted_turn_says_what_was_heard(room: Room, capsys: pytest.Capt
     room.interrupt()
     room.run(500)
     (turn,) = room.journal.turns
-    report = turn.report()
+    report = turn.summary()
     assert report["interrupted"]
     assert report["heard_ms"] == pytest.approx(room.sounded_ms)
     assert room.sounded_ms == 1350
@@ -138,7 +138,7 @@ def test_no_stop_when_nothing_sounded(room: Room) -> None:
     room.begin_reply(0)
     room.tell("speech_started", "t2", audio_ms=0)
     room.interrupt()
-    report = room.journal.turns[0].report()
+    report = room.journal.turns[0].summary()
     assert (report["interrupted"], report["heard_ms"], report["stop_ms"]) == (True, 0, None)
     assert room.reports[-1]["played_ms"] == 0
 
@@ -226,5 +226,5 @@ def test_half_duplex_knows_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert room.reports == []
     assert room.conversation.held  # until DONE
     room.conversation.received(b"DONE")
-    report = room.journal.turns[0].report()
+    report = room.journal.turns[0].summary()
     assert (report["interrupted"], report["heard_ms"], report["stop_ms"]) == (False, 1000, None)

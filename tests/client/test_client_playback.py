@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from client_support import read_pcm, tone
 
-from speech_to_speech.client.playback import Playback
+from speech_to_speech.client.playback import ReplyPlayer
 from speech_to_speech.client.reply_file import ReplyFile
 from speech_to_speech.client.speaker import Speaker
 from speech_to_speech.frames import pcm_bytes, pcm_ms
@@ -111,7 +111,7 @@ def test_position_is_what_the_card_took_less_its_latency(speaker: Speaker, card:
 
 
 def test_reports_come_ten_times_a_second_and_once_at_the_end(speaker: Speaker, card: Card) -> None:
-    playback = Playback(speaker)
+    playback = ReplyPlayer(speaker)
     playback.play("t1", reply(500))
     playback.end()
     reports = []
@@ -127,7 +127,7 @@ def test_reports_come_ten_times_a_second_and_once_at_the_end(speaker: Speaker, c
 
 
 def test_reports_come_at_once_after_a_pause_and_again_when_the_card_is_empty(speaker: Speaker, card: Card) -> None:
-    playback = Playback(speaker)
+    playback = ReplyPlayer(speaker)
     playback.play("t1", reply(500))
     card.run(60)
     assert list(playback.reports()) == [("t1", pytest.approx(20))]
@@ -145,7 +145,7 @@ def test_reports_come_at_once_after_a_pause_and_again_when_the_card_is_empty(spe
 
 
 def test_reports_come_at_once_after_a_cut_and_once_at_its_end(speaker: Speaker, card: Card) -> None:
-    playback = Playback(speaker)
+    playback = ReplyPlayer(speaker)
     playback.play("t1", reply(500))
     card.run(100)
     assert playback.cut("t1") == pytest.approx(100)
@@ -160,7 +160,7 @@ def test_reports_come_at_once_after_a_cut_and_once_at_its_end(speaker: Speaker, 
 
 @pytest.mark.parametrize("cut", [True, False])
 def test_a_reply_that_never_came_is_reported_when_cut_or_paused(cut: bool, speaker: Speaker, card: Card) -> None:
-    playback = Playback(speaker)
+    playback = ReplyPlayer(speaker)
     if cut:
         assert playback.cut("t1") == 0
     else:
@@ -169,7 +169,7 @@ def test_a_reply_that_never_came_is_reported_when_cut_or_paused(cut: bool, speak
 
 
 def test_a_reply_that_still_sounds_is_not_taken_for_the_next_one(speaker: Speaker, card: Card) -> None:
-    playback = Playback(speaker)
+    playback = ReplyPlayer(speaker)
     playback.play("t1", reply(200))
     playback.end()
     playback.play("t2", reply(300))
@@ -183,7 +183,7 @@ def test_a_reply_that_still_sounds_is_not_taken_for_the_next_one(speaker: Speake
 
 
 def test_a_cut_takes_the_rest_of_the_reply_before_too(speaker: Speaker, card: Card) -> None:
-    playback = Playback(speaker)
+    playback = ReplyPlayer(speaker)
     playback.play("t1", reply(200))
     playback.end()
     playback.play("t2", reply(300))
@@ -200,7 +200,7 @@ def test_a_cut_takes_the_rest_of_the_reply_before_too(speaker: Speaker, card: Ca
 @pytest.mark.parametrize("seed", range(5))
 def test_reports_only_rise_and_never_exceed_what_came(rate_hz: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     speaker = Speaker(rate_hz)
-    card, playback, chance = Card(speaker, rate_hz), Playback(speaker), random.Random(seed)
+    card, playback, chance = Card(speaker, rate_hz), ReplyPlayer(speaker), random.Random(seed)
     monkeypatch.setattr(time, "monotonic", lambda: card.now_s)
     received: dict[str, float] = {}
     reported: dict[str, float] = {}

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from speech_to_speech.conversation.endpointing import Endpointer, EndpointOptions
 from speech_to_speech.frames import (
     SoftEnd,
-    SpeechContinued,
-    SpeechDiscarded,
-    SpeechResumed,
-    SpeechSplit,
-    SpeechStarted,
-    SpeechStopped,
     VadEvent,
+    VoiceContinued,
+    VoiceDiscarded,
+    VoiceResumed,
+    VoiceSplit,
+    VoiceStarted,
+    VoiceStopped,
 )
 from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_MS
 
@@ -48,7 +48,7 @@ def feed(endpointer: Endpointer, probabilities: list[float], first: int = 0) -> 
     """The events, each with the place of the window that made it."""
     events = []
     for number, probability in enumerate(probabilities, first):
-        events += [(number, event) for event in endpointer.feed(window(number), probability)]
+        events += [(number, event) for event in endpointer.push(window(number), probability)]
     return events
 
 
@@ -69,21 +69,21 @@ def test_what_stays_below_the_threshold_makes_no_event() -> None:
 
 
 def test_the_threshold_itself_is_speech() -> None:
-    assert run(0.5) == [(0, SpeechStarted(0.0))]
+    assert run(0.5) == [(0, VoiceStarted(0.0))]
 
 
 def test_speech_starts_where_its_first_window_does() -> None:
-    assert run(*[SILENCE] * 10, SPEECH) == [(10, SpeechStarted(10 * WINDOW_MS))]
+    assert run(*[SILENCE] * 10, SPEECH) == [(10, VoiceStarted(10 * WINDOW_MS))]
 
 
 def test_an_utterance_ends_after_min_silence() -> None:
     events = run(*[SILENCE] * 10, *[SPEECH] * 10, *[SILENCE] * 4)
-    assert kinds(events) == [(10, SpeechStarted), (23, SpeechStopped)]
+    assert kinds(events) == [(10, VoiceStarted), (23, VoiceStopped)]
 
 
 def test_an_endpoint_says_where_speech_ended_and_how_long_it_was() -> None:
     _, (_, stopped) = run(*[SILENCE] * 10, *[SPEECH] * 10, *[SILENCE] * 4)
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     assert stopped.audio_ms == 20 * WINDOW_MS
     assert stopped.silence_ms == 4 * WINDOW_MS
     assert stopped.speech_ms == 14 * WINDOW_MS
@@ -91,124 +91,124 @@ def test_an_endpoint_says_where_speech_ended_and_how_long_it_was() -> None:
 
 def test_a_shorter_silence_does_not_end_an_utterance() -> None:
     events = run(*[SPEECH] * 6, *[SILENCE] * 3, *[SPEECH] * 3, *[SILENCE] * 3, SPEECH)
-    assert kinds(events) == [(0, SpeechStarted)]
+    assert kinds(events) == [(0, VoiceStarted)]
 
 
 def test_a_dip_within_the_hysteresis_is_not_silence() -> None:
-    assert kinds(run(SPEECH, *[BETWEEN] * 15)) == [(0, SpeechStarted)]
+    assert kinds(run(SPEECH, *[BETWEEN] * 15)) == [(0, VoiceStarted)]
 
 
 def test_a_dip_below_the_hysteresis_is_silence() -> None:
-    assert kinds(run(*[SPEECH] * 6, *[0.34] * 4)) == [(0, SpeechStarted), (9, SpeechStopped)]
+    assert kinds(run(*[SPEECH] * 6, *[0.34] * 4)) == [(0, VoiceStarted), (9, VoiceStopped)]
 
 
 def test_silence_that_began_goes_on_within_the_hysteresis() -> None:
-    assert kinds(run(*[SPEECH] * 6, SILENCE, *[BETWEEN] * 3)) == [(0, SpeechStarted), (9, SpeechStopped)]
+    assert kinds(run(*[SPEECH] * 6, SILENCE, *[BETWEEN] * 3)) == [(0, VoiceStarted), (9, VoiceStopped)]
 
 
 def test_only_the_threshold_ends_a_silence_that_began() -> None:
     events = run(*[SPEECH] * 6, *[SILENCE] * 3, 0.5, *[SILENCE] * 3, BETWEEN)
-    assert kinds(events) == [(0, SpeechStarted), (13, SpeechStopped)]
+    assert kinds(events) == [(0, VoiceStarted), (13, VoiceStopped)]
 
 
 def test_a_low_threshold_still_has_a_stop_threshold() -> None:
     options = dataclasses.replace(OPTIONS, thresh=0.1)
-    assert kinds(run(*[0.2] * 6, *[0.0] * 4, options=options)) == [(0, SpeechStarted), (9, SpeechStopped)]
+    assert kinds(run(*[0.2] * 6, *[0.0] * 4, options=options)) == [(0, VoiceStarted), (9, VoiceStopped)]
 
 
 def test_the_window_that_triggers_belongs_to_the_utterance() -> None:
     _, (_, stopped) = run(*[SPEECH] * 8, *[SILENCE] * 4)
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     assert numbers(stopped.pcm) == list(range(12))
 
 
 def test_the_pre_roll_belongs_to_the_utterance() -> None:
     _, (_, stopped) = run(*[SILENCE] * 10, *[SPEECH] * 8, *[SILENCE] * 4)
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     assert numbers(stopped.pcm) == list(range(5, 22))
 
 
 def test_a_shorter_beginning_is_kept_whole() -> None:
     _, (_, stopped) = run(*[SILENCE] * 2, *[SPEECH] * 8, *[SILENCE] * 4)
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     assert numbers(stopped.pcm) == list(range(14))
 
 
 def test_without_speech_pad_the_utterance_begins_with_the_trigger() -> None:
     options = dataclasses.replace(OPTIONS, speech_pad_ms=0)
     _, (_, stopped) = run(*[SILENCE] * 10, *[SPEECH] * 8, *[SILENCE] * 4, options=options)
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     assert numbers(stopped.pcm) == list(range(10, 22))
 
 
 def test_the_pre_roll_does_not_count_as_speech() -> None:
     events = run(*[SILENCE] * 10, *[SPEECH] * 3, *[SILENCE] * 4)
-    assert kinds(events) == [(10, SpeechStarted), (16, SpeechDiscarded)]
+    assert kinds(events) == [(10, VoiceStarted), (16, VoiceDiscarded)]
 
 
 def test_min_speech_counts_the_silence_at_the_end() -> None:
     events = run(*[SPEECH] * 4, *[SILENCE] * 4)
-    assert kinds(events) == [(0, SpeechStarted), (7, SpeechStopped)]
+    assert kinds(events) == [(0, VoiceStarted), (7, VoiceStopped)]
 
 
 def test_what_is_shorter_than_min_speech_is_discarded() -> None:
     events = run(*[SPEECH] * 3, *[SILENCE] * 4)
-    assert events == [(0, SpeechStarted(0.0)), (6, SpeechDiscarded(3 * WINDOW_MS))]
+    assert events == [(0, VoiceStarted(0.0)), (6, VoiceDiscarded(3 * WINDOW_MS))]
 
 
 def test_by_default_a_quarter_second_of_speech_is_enough() -> None:
     options = EndpointOptions()
     events = run(*[SPEECH] * 8, *[SILENCE] * 8, options=options)
-    assert kinds(events) == [(0, SpeechStarted), (15, SpeechStopped)]
+    assert kinds(events) == [(0, VoiceStarted), (15, VoiceStopped)]
 
 
 def test_what_was_discarded_is_pre_roll_of_the_next_utterance() -> None:
     events = run(*[SPEECH] * 3, *[SILENCE] * 4, SILENCE, *[SPEECH] * 8, *[SILENCE] * 4)
-    assert kinds(events)[2:] == [(8, SpeechStarted), (19, SpeechStopped)]
+    assert kinds(events)[2:] == [(8, VoiceStarted), (19, VoiceStopped)]
     stopped = events[-1][1]
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     assert numbers(stopped.pcm) == list(range(3, 20))
     assert stopped.speech_ms == 12 * WINDOW_MS
 
 
 def test_a_long_utterance_is_split_and_nothing_is_lost() -> None:
     events = run(*[SILENCE] * 10, *[SPEECH] * 50, *[SILENCE] * 4)
-    assert kinds(events) == [(10, SpeechStarted), (24, SpeechSplit), (44, SpeechSplit), (63, SpeechStopped)]
-    parts = [event.pcm for _, event in events if isinstance(event, SpeechSplit | SpeechStopped)]
+    assert kinds(events) == [(10, VoiceStarted), (24, VoiceSplit), (44, VoiceSplit), (63, VoiceStopped)]
+    parts = [event.pcm for _, event in events if isinstance(event, VoiceSplit | VoiceStopped)]
     assert [len(numbers(part)) for part in parts] == [20, 20, 19]
     assert numbers(b"".join(parts)) == list(range(5, 64))
 
 
 def test_a_split_says_where_it_is() -> None:
     _, (number, split) = run(*[SPEECH] * 20)
-    assert isinstance(split, SpeechSplit)
+    assert isinstance(split, VoiceSplit)
     assert (number, split.audio_ms) == (19, 20 * WINDOW_MS)
 
 
 def test_the_length_of_a_split_utterance_is_that_of_all_its_parts() -> None:
     *_, (_, stopped) = run(*[SPEECH] * 50, *[SILENCE] * 4)
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     assert stopped.speech_ms == 54 * WINDOW_MS
 
 
 def test_a_silence_across_a_split_still_ends_the_utterance() -> None:
     events = run(*[SPEECH] * 18, *[SILENCE] * 4)
-    assert kinds(events) == [(0, SpeechStarted), (19, SpeechSplit), (21, SpeechStopped)]
+    assert kinds(events) == [(0, VoiceStarted), (19, VoiceSplit), (21, VoiceStopped)]
     assert numbers(b"".join(event.pcm for _, event in events[1:])) == list(range(22))  # type: ignore[union-attr]
 
 
 def test_speech_without_end_ends_at_max_utterance() -> None:
     events = run(*[SPEECH] * 100)
-    assert kinds(events)[-1] == (99, SpeechStopped)
+    assert kinds(events)[-1] == (99, VoiceStopped)
     stopped = events[-1][1]
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     assert (stopped.silence_ms, stopped.speech_ms, stopped.audio_ms) == (0.0, 100 * WINDOW_MS, 100 * WINDOW_MS)
 
 
 def test_after_max_utterance_speech_starts_again_and_nothing_is_lost_between() -> None:
     events = run(*[SPEECH] * 110, *[SILENCE] * 4)
-    assert kinds(events)[-3:] == [(99, SpeechStopped), (100, SpeechStarted), (113, SpeechStopped)]
-    parts = [event.pcm for _, event in events if isinstance(event, SpeechSplit | SpeechStopped)]
+    assert kinds(events)[-3:] == [(99, VoiceStopped), (100, VoiceStarted), (113, VoiceStopped)]
+    parts = [event.pcm for _, event in events if isinstance(event, VoiceSplit | VoiceStopped)]
     assert numbers(b"".join(parts)) == list(range(114))
 
 
@@ -220,8 +220,8 @@ def test_reset_forgets_the_utterance_and_goes_on_at_the_position() -> None:
     assert not endpointer.speaking
     events = feed(endpointer, [SPEECH] * 8 + [SILENCE] * 4, first=50)
     stopped = events[-1][1]
-    assert isinstance(stopped, SpeechStopped)
-    assert events[0] == (50, SpeechStarted(1000.0))
+    assert isinstance(stopped, VoiceStopped)
+    assert events[0] == (50, VoiceStarted(1000.0))
     assert stopped.audio_ms == 1000.0 + 8 * WINDOW_MS
     assert numbers(stopped.pcm) == list(range(50, 62))
 
@@ -231,7 +231,7 @@ def test_reset_forgets_the_pre_roll() -> None:
     feed(endpointer, [SILENCE] * 5)
     endpointer.reset(0.0)
     *_, (_, stopped) = feed(endpointer, [SPEECH] * 8 + [SILENCE] * 4, first=50)
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     assert numbers(stopped.pcm) == list(range(50, 62))
 
 
@@ -239,7 +239,7 @@ def test_reset_forgets_a_silence() -> None:
     endpointer = Endpointer(OPTIONS)
     feed(endpointer, [SPEECH] * 5 + [SILENCE] * 3)
     endpointer.reset(0.0)
-    assert kinds(feed(endpointer, [SPEECH, SILENCE])) == [(0, SpeechStarted)]
+    assert kinds(feed(endpointer, [SPEECH, SILENCE])) == [(0, VoiceStarted)]
 
 
 PROBABILITIES = st.lists(
@@ -255,19 +255,19 @@ def test_the_parts_of_an_utterance_are_one_stretch_of_the_input(probabilities: l
     ended = -1
     for number, event in run(*probabilities):
         match event:
-            case SpeechStarted():
+            case VoiceStarted():
                 assert started is None
                 started, parts = number, []
-            case SpeechSplit(pcm):
+            case VoiceSplit(pcm):
                 assert started is not None
                 parts += numbers(pcm)
-            case SpeechStopped(pcm):
+            case VoiceStopped(pcm):
                 assert started is not None
                 parts += numbers(pcm)
                 assert parts == list(range(parts[0], number + 1))
                 assert max(started - 5, ended + 1) == parts[0]
                 started, ended = None, number
-            case SpeechDiscarded():
+            case VoiceDiscarded():
                 assert started is not None
                 started = None  # `ended` stays: what was discarded is pre-roll of the next
 
@@ -275,7 +275,7 @@ def test_the_parts_of_an_utterance_are_one_stretch_of_the_input(probabilities: l
 @given(PROBABILITIES)
 def test_no_part_is_longer_than_max_speech_and_pre_roll(probabilities: list[float]) -> None:
     for _, event in run(*probabilities):
-        if isinstance(event, SpeechSplit | SpeechStopped):
+        if isinstance(event, VoiceSplit | VoiceStopped):
             assert 0 < len(event.pcm) // WINDOW_BYTES <= 20 + 5
 
 
@@ -283,7 +283,7 @@ def test_no_part_is_longer_than_max_speech_and_pre_roll(probabilities: list[floa
 def test_beginnings_and_endpoints_are_in_order_and_within_the_input(probabilities: list[float]) -> None:
     last_ms = 0.0
     for number, event in run(*probabilities):
-        if isinstance(event, SpeechStarted | SpeechDiscarded | SpeechStopped):
+        if isinstance(event, VoiceStarted | VoiceDiscarded | VoiceStopped):
             assert last_ms <= event.audio_ms <= (number + 1) * WINDOW_MS
             last_ms = event.audio_ms
 
@@ -292,7 +292,7 @@ def test_beginnings_and_endpoints_are_in_order_and_within_the_input(probabilitie
 def test_speech_pad_is_never_more_than_a_window_short(pad_ms: float) -> None:
     options = dataclasses.replace(OPTIONS, speech_pad_ms=pad_ms, max_speech_ms=10_000)
     *_, (_, stopped) = run(*[SILENCE] * 50, *[SPEECH] * 8, *[SILENCE] * 4, options=options)
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     kept_ms = (50 - numbers(stopped.pcm)[0]) * WINDOW_MS
     assert abs(kept_ms - pad_ms) < WINDOW_MS
 
@@ -304,10 +304,10 @@ SOFT = dataclasses.replace(OPTIONS, soft_end_ms=2 * WINDOW_MS)
 
 def test_a_soft_end_comes_before_the_endpoint_with_the_utterance_so_far() -> None:
     events = run(*[SPEECH] * 10, *[SILENCE] * 4, options=SOFT)
-    assert kinds(events) == [(0, SpeechStarted), (11, SoftEnd), (13, SpeechStopped)]
+    assert kinds(events) == [(0, VoiceStarted), (11, SoftEnd), (13, VoiceStopped)]
     soft, stopped = events[1][1], events[2][1]
     assert isinstance(soft, SoftEnd)
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(stopped, VoiceStopped)
     assert numbers(soft.pcm) == list(range(12))
     assert (soft.audio_ms, soft.silence_ms, soft.speech_ms) == (10 * WINDOW_MS, 2 * WINDOW_MS, 12 * WINDOW_MS)
     assert stopped.pcm.startswith(soft.pcm)
@@ -316,70 +316,70 @@ def test_a_soft_end_comes_before_the_endpoint_with_the_utterance_so_far() -> Non
 def test_speech_after_a_soft_end_resumes_the_utterance_and_makes_another() -> None:
     events = run(*[SPEECH] * 10, *[SILENCE] * 3, *[SPEECH] * 2, *[SILENCE] * 4, options=SOFT)
     assert kinds(events) == [
-        (0, SpeechStarted),
+        (0, VoiceStarted),
         (11, SoftEnd),
-        (13, SpeechResumed),
+        (13, VoiceResumed),
         (16, SoftEnd),
-        (18, SpeechStopped),
+        (18, VoiceStopped),
     ]
-    assert events[2][1] == SpeechResumed(14 * WINDOW_MS, 11 * WINDOW_MS)
+    assert events[2][1] == VoiceResumed(14 * WINDOW_MS, 11 * WINDOW_MS)
     assert numbers(events[3][1].pcm) == list(range(17))  # type: ignore[union-attr]
 
 
 def test_a_silence_below_the_soft_end_is_no_event() -> None:
-    assert kinds(run(*[SPEECH] * 10, SILENCE, SPEECH, options=SOFT)) == [(0, SpeechStarted)]
+    assert kinds(run(*[SPEECH] * 10, SILENCE, SPEECH, options=SOFT)) == [(0, VoiceStarted)]
 
 
 def test_what_is_too_short_for_an_utterance_has_no_soft_end() -> None:
-    assert kinds(run(*[SPEECH] * 2, *[SILENCE] * 4, options=SOFT)) == [(0, SpeechStarted), (5, SpeechDiscarded)]
+    assert kinds(run(*[SPEECH] * 2, *[SILENCE] * 4, options=SOFT)) == [(0, VoiceStarted), (5, VoiceDiscarded)]
 
 
 def test_a_soft_end_that_is_no_shorter_than_the_wait_never_comes() -> None:
     options = dataclasses.replace(SOFT, soft_end_ms=4 * WINDOW_MS)
-    assert kinds(run(*[SPEECH] * 10, *[SILENCE] * 4, options=options)) == [(0, SpeechStarted), (13, SpeechStopped)]
+    assert kinds(run(*[SPEECH] * 10, *[SILENCE] * 4, options=options)) == [(0, VoiceStarted), (13, VoiceStopped)]
 
 
 def test_the_wait_can_be_made_longer_and_shorter_after_a_soft_end() -> None:
     for silence, wait in ((3, 3), (7, 7)):
         endpointer = Endpointer(SOFT)
         feed(endpointer, [SPEECH] * 10 + [SILENCE] * 2)
-        assert endpointer.wait(wait * WINDOW_MS) == []
+        assert endpointer.end_after(wait * WINDOW_MS) == []
         events = feed(endpointer, [SILENCE] * 10, first=12)
-        assert kinds(events) == [(10 + silence - 1, SpeechStopped)]
+        assert kinds(events) == [(10 + silence - 1, VoiceStopped)]
 
 
 def test_a_wait_that_is_over_already_ends_the_utterance_at_once() -> None:
     endpointer = Endpointer(SOFT)
     feed(endpointer, [SPEECH] * 10 + [SILENCE] * 3)
-    [stopped] = endpointer.wait(WINDOW_MS)
-    assert isinstance(stopped, SpeechStopped)
+    [stopped] = endpointer.end_after(WINDOW_MS)
+    assert isinstance(stopped, VoiceStopped)
     assert stopped.silence_ms == 3 * WINDOW_MS
-    assert endpointer.wait(0) == []
+    assert endpointer.end_after(0) == []
 
 
 def test_a_wait_counts_for_one_pause_only() -> None:
     endpointer = Endpointer(SOFT)
     feed(endpointer, [SPEECH] * 10 + [SILENCE] * 2)
-    endpointer.wait(50 * WINDOW_MS)
+    endpointer.end_after(50 * WINDOW_MS)
     events = feed(endpointer, [SPEECH] + [SILENCE] * 4, first=12)
-    assert kinds(events)[-1] == (16, SpeechStopped)
+    assert kinds(events)[-1] == (16, VoiceStopped)
 
 
 def test_without_a_soft_end_there_is_nothing_to_wait_for() -> None:
     endpointer = Endpointer(SOFT)
     feed(endpointer, [SPEECH] * 10 + [SILENCE])
-    assert endpointer.wait(0) == []
+    assert endpointer.end_after(0) == []
     assert endpointer.speaking
 
 
 def test_a_longer_wait_makes_no_utterance_of_a_click() -> None:
     endpointer = Endpointer(dataclasses.replace(SOFT, min_speech_ms=0))
     feed(endpointer, [SPEECH] + [SILENCE] * 2)
-    endpointer.wait(20 * WINDOW_MS)
+    endpointer.end_after(20 * WINDOW_MS)
     long = Endpointer(SOFT)
-    assert kinds(feed(long, [SPEECH] + [SILENCE] * 2)) == [(0, SpeechStarted)]
-    assert long.wait(20 * WINDOW_MS) == []
-    assert kinds(feed(long, [SILENCE] * 2, first=3)) == [(4, SpeechDiscarded)]
+    assert kinds(feed(long, [SPEECH] + [SILENCE] * 2)) == [(0, VoiceStarted)]
+    assert long.end_after(20 * WINDOW_MS) == []
+    assert kinds(feed(long, [SILENCE] * 2, first=3)) == [(4, VoiceDiscarded)]
 
 
 # Progress.
@@ -388,6 +388,6 @@ def test_a_longer_wait_makes_no_utterance_of_a_click() -> None:
 def test_progress_comes_after_each_length_of_speech_pauses_not_counted() -> None:
     options = dataclasses.replace(OPTIONS, progress_ms=3 * WINDOW_MS)
     events = run(*[SPEECH] * 4, *[SILENCE] * 2, *[SPEECH] * 3, options=options)
-    assert kinds(events) == [(0, SpeechStarted), (2, SpeechContinued), (7, SpeechContinued)]
-    assert events[1][1] == SpeechContinued(3 * WINDOW_MS, 3 * WINDOW_MS)
-    assert events[2][1] == SpeechContinued(8 * WINDOW_MS, 6 * WINDOW_MS)
+    assert kinds(events) == [(0, VoiceStarted), (2, VoiceContinued), (7, VoiceContinued)]
+    assert events[1][1] == VoiceContinued(3 * WINDOW_MS, 3 * WINDOW_MS)
+    assert events[2][1] == VoiceContinued(8 * WINDOW_MS, 6 * WINDOW_MS)

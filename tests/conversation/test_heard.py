@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_to_speech.conversation.heard import Spoken
+from speech_to_speech.conversation.heard import Heard
 from speech_to_speech.frames import SpeakRequest, WordStart
 from speech_to_speech.normalization.normalizer import Normalizer
 from speech_to_speech.normalization.tracked import Speakable
@@ -16,8 +16,8 @@ from speech_to_speech.workers.model import ListJob
 SENTENCE = "The keys are here."
 
 
-def spoken(*pieces: tuple[str, float], words: tuple[WordStart, ...] = (), complete: bool = True) -> Spoken:
-    made = Spoken()
+def spoken(*pieces: tuple[str, float], words: tuple[WordStart, ...] = (), complete: bool = True) -> Heard:
+    made = Heard()
     for text, duration_ms in pieces:
         made.begin(Speakable.plain(text))
         made.add(duration_ms, words)
@@ -27,23 +27,23 @@ def spoken(*pieces: tuple[str, float], words: tuple[WordStart, ...] = (), comple
 
 
 def test_before_the_first_sound_nothing_is_heard() -> None:
-    assert spoken((SENTENCE, 1000)).heard(0) == ""
-    assert Spoken().heard(1000) == ""
+    assert spoken((SENTENCE, 1000)).until(0) == ""
+    assert Heard().until(1000) == ""
 
 
 def test_after_the_last_sound_all_is_heard() -> None:
-    assert spoken((SENTENCE, 1000), ("Look!", 500)).heard(1500) == "The keys are here. Look!"
+    assert spoken((SENTENCE, 1000), ("Look!", 500)).until(1500) == "The keys are here. Look!"
 
 
 def test_a_piece_that_has_not_begun_is_not_heard() -> None:
-    assert spoken((SENTENCE, 1000), ("Look!", 500)).heard(1000) == SENTENCE
+    assert spoken((SENTENCE, 1000), ("Look!", 500)).until(1000) == SENTENCE
 
 
 @pytest.mark.parametrize(
     ("played_ms", "heard"), [(100, ""), (250, "The"), (500, "The keys"), (700, "The keys are"), (980, "The keys are")]
 )
 def test_without_word_timings_words_are_heard_in_proportion(played_ms: float, heard: str) -> None:
-    assert spoken((SENTENCE, 1000)).heard(played_ms) == heard
+    assert spoken((SENTENCE, 1000)).until(played_ms) == heard
 
 
 @pytest.mark.parametrize(
@@ -51,23 +51,23 @@ def test_without_word_timings_words_are_heard_in_proportion(played_ms: float, he
 )
 def test_with_word_timings_a_word_is_heard_when_the_next_begins(played_ms: float, heard: str) -> None:
     words = WordStart(0, 0), WordStart(4, 100), WordStart(9, 600), WordStart(13, 800)
-    assert spoken((SENTENCE, 1000), words=words).heard(played_ms) == heard
+    assert spoken((SENTENCE, 1000), words=words).until(played_ms) == heard
 
 
 def test_scripts_without_spaces_are_cut_between_characters() -> None:
-    assert spoken(("今天天气很好", 600)).heard(310) == "今天天"
+    assert spoken(("今天天气很好", 600)).until(310) == "今天天"
 
 
 def test_of_a_piece_still_being_made_no_more_is_heard_than_such_audio_holds() -> None:
     text = "a sentence of forty-eight characters, more or less"
     made = spoken((text, 100), complete=False)
-    assert len(made.heard(100)) <= 2
-    assert made.heard(1500).startswith("a sentence of")
-    assert made.heard(1500) != text
+    assert len(made.until(100)) <= 2
+    assert made.until(1500).startswith("a sentence of")
+    assert made.until(1500) != text
 
 
 def test_pieces_are_heard_one_after_the_other() -> None:
-    assert spoken(("One.", 100), (SENTENCE, 1000), ("Three.", 100)).heard(100 + 500) == "One. The keys"
+    assert spoken(("One.", 100), (SENTENCE, 1000), ("Three.", 100)).until(100 + 500) == "One. The keys"
 
 
 @given(st.lists(st.tuples(st.text("ab ,.", min_size=1, max_size=20), st.floats(1, 500)), max_size=4), st.data())
@@ -75,8 +75,8 @@ def test_more_played_is_more_heard_and_always_a_beginning(pieces: list[tuple[str
     made = spoken(*pieces)
     total = sum(duration for _, duration in pieces)
     earlier, later = sorted(data.draw(st.tuples(*[st.floats(0, total + 10)] * 2)))
-    assert made.heard(later).startswith(made.heard(earlier).rstrip())
-    assert made.heard(total + 10).startswith(made.heard(later).rstrip())
+    assert made.until(later).startswith(made.until(earlier).rstrip())
+    assert made.until(total + 10).startswith(made.until(later).rstrip())
 
 
 # What was heard is told in the words of the reply, not in those that were said.
@@ -85,9 +85,9 @@ PRICE = "It costs $3.50 and takes 2 km."
 SAID = "It costs three dollars and fifty cents and takes two kilometres."
 
 
-def normalised(*pieces: tuple[str, float], timed: bool) -> Spoken:
+def normalised(*pieces: tuple[str, float], timed: bool) -> Heard:
     """Each piece takes so many milliseconds; timed, its words are equally long."""
-    made, normalizer = Spoken(), Normalizer("en")
+    made, normalizer = Heard(), Normalizer("en")
     for text, duration_ms in pieces:
         speakable = normalizer.speak(text)
         made.begin(speakable)
@@ -110,34 +110,34 @@ def normalised(*pieces: tuple[str, float], timed: bool) -> Spoken:
 def test_a_price_was_heard_when_all_its_words_were(played_ms: float, heard: str) -> None:
     spoken_words = normalised((PRICE, 1100), timed=True)
     assert Normalizer("en").speak(PRICE).text == SAID
-    assert spoken_words.heard(played_ms) == heard
+    assert spoken_words.until(played_ms) == heard
 
 
 def test_without_word_timings_the_share_is_that_of_what_was_said() -> None:
     # The first 200 of 640 ms are 20 of 64 characters: It costs three dollars.
-    assert normalised((PRICE, 640), timed=False).heard(200) == "It costs"
-    assert normalised((PRICE, 640), timed=False).heard(390) == "It costs $3.50"
-    assert normalised(("价格是3.5元，很便宜。", 1100), timed=False).heard(410) == "价格是"
+    assert normalised((PRICE, 640), timed=False).until(200) == "It costs"
+    assert normalised((PRICE, 640), timed=False).until(390) == "It costs $3.50"
+    assert normalised(("价格是3.5元，很便宜。", 1100), timed=False).until(410) == "价格是"
 
 
 def test_of_markup_nothing_is_lost_and_nothing_counts() -> None:
     text = "**Hello** [my friend](https://example.com/a/long/path), `bye`"
     made = normalised((text, 1000), timed=True)
-    assert made.heard(300) == "**Hello**"
-    assert made.heard(1000) == text
+    assert made.until(300) == "**Hello**"
+    assert made.until(1000) == text
 
 
 def test_a_piece_without_sound_is_heard_with_what_is_before_it() -> None:
     made = normalised(("Look:", 500), ("```\nx = 1\n```", 0), ("Done.", 500), ("😀", 0), timed=True)
-    assert made.heard(0) == ""
-    assert made.heard(400) == ""
-    assert made.heard(500) == "Look:\n```\nx = 1\n```".replace("\n", " ", 1)
-    assert made.heard(900) == made.heard(500)
-    assert made.heard(1000).endswith("Done. 😀")
+    assert made.until(0) == ""
+    assert made.until(400) == ""
+    assert made.until(500) == "Look:\n```\nx = 1\n```".replace("\n", " ", 1)
+    assert made.until(900) == made.until(500)
+    assert made.until(1000).endswith("Done. 😀")
 
 
 def test_a_reply_without_any_sound_is_heard_as_a_whole() -> None:
-    assert normalised(("```\nx\n```", 0), ("😀", 0), timed=True).heard(0) == "```\nx\n``` 😀"
+    assert normalised(("```\nx\n```", 0), ("😀", 0), timed=True).until(0) == "```\nx\n``` 😀"
 
 
 @given(
@@ -149,8 +149,8 @@ def test_what_was_heard_grows_and_is_always_a_beginning(words: list[str], timed:
     text = " ".join(words)
     made = normalised((text, 1000), timed=timed)
     earlier, later = sorted(data.draw(st.tuples(*[st.floats(0, 1010)] * 2)))
-    assert made.heard(later).startswith(made.heard(earlier).rstrip())
-    assert text.startswith(made.heard(later))
+    assert made.until(later).startswith(made.until(earlier).rstrip())
+    assert text.startswith(made.until(later))
 
 
 def test_espeak_says_where_its_words_begin() -> None:

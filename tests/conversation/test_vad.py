@@ -16,11 +16,11 @@ from speech_to_speech.conversation.stages.vad import BACKLOG_BYTES, VadStage, Va
 from speech_to_speech.frames import (
     SAMPLE_RATE_HZ,
     SpeakRequest,
-    SpeechDiscarded,
-    SpeechStarted,
-    SpeechStopped,
     VadEvent,
     VadFailed,
+    VoiceDiscarded,
+    VoiceStarted,
+    VoiceStopped,
     pcm_bytes,
 )
 from speech_to_speech.tts.espeak import ESpeak
@@ -94,7 +94,7 @@ def events_of(vad: SileroVad, pcm: bytes) -> list[VadEvent]:
     """What the stage should say of a stream: the model and the state machine, one window at a time."""
     endpointer = Endpointer(OPTIONS)
     heard = zip(windows_of(pcm), probabilities_of(vad, pcm), strict=True)
-    return [event for window, probability in heard for event in endpointer.feed(window, probability)]
+    return [event for window, probability in heard for event in endpointer.push(window, probability)]
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ async def listening(model: Model[VadRequest, VadResult]) -> AsyncIterator[VadSta
         finally:
             tasks.cancel_scope.cancel()
     with anyio.CancelScope(shield=True):
-        await worker.stop()
+        await worker.close()
 
 
 def assert_same(heard: VadResult, row: int, alone: VadResult) -> None:
@@ -247,13 +247,13 @@ def test_what_is_not_speech_does_not_trigger(silero: SileroVad, pcm: bytes) -> N
 
 def test_speech_triggers(silero: SileroVad, question: bytes) -> None:
     kinds = [type(event) for event in events_of(silero, question)]
-    assert kinds == [SpeechStarted, SpeechStopped, SpeechStarted, SpeechStopped]
+    assert kinds == [VoiceStarted, VoiceStopped, VoiceStarted, VoiceStopped]
 
 
 def test_quiet_speech_triggers(silero: SileroVad) -> None:
     samples = np.frombuffer(say("Where did I leave my keys?"), dtype="<i2") * 0.1
     pcm = silence(500) + samples.astype("<i2").tobytes() + silence(500)
-    assert [type(event) for event in events_of(silero, pcm)] == [SpeechStarted, SpeechStopped]
+    assert [type(event) for event in events_of(silero, pcm)] == [VoiceStarted, VoiceStopped]
 
 
 @pytest.mark.parametrize("word", ["yes", "no"])
@@ -262,8 +262,8 @@ def test_quiet_speech_triggers(silero: SileroVad) -> None:
 def test_one_short_word_is_an_utterance(silero: SileroVad, word: str, voice: str, rate: int) -> None:
     pcm = silence(500) + say(word, espeak_voice=voice, espeak_rate=rate) + silence(500)
     started, stopped = events_of(silero, pcm)
-    assert isinstance(started, SpeechStarted)
-    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(started, VoiceStarted)
+    assert isinstance(stopped, VoiceStopped)
     assert stopped.pcm in pcm
 
 
@@ -298,7 +298,7 @@ async def test_audio_short_of_a_window_waits_for_the_rest() -> None:
         stream.push(SPEECH[:-2])
         assert not stream.has_window
         stream.push(SPEECH[:4])
-        assert await heard.until(1) == [SpeechStarted(0.0)]
+        assert await heard.until(1) == [VoiceStarted(0.0)]
     assert model.batches == [[SPEECH]]
 
 
@@ -400,7 +400,7 @@ async def test_reset_drops_what_a_running_batch_says() -> None:
         stream.reset()
         model.go.set()
         stream.push(SILENCE * 2 + SPEECH)
-        assert await heard.until(1) == [SpeechStarted(7 * WINDOW_MS)]
+        assert await heard.until(1) == [VoiceStarted(7 * WINDOW_MS)]
     assert model.batches == [[SPEECH], [SILENCE], [SILENCE], [SPEECH]]
 
 
@@ -410,7 +410,7 @@ async def test_reset_in_an_event_drops_what_waits() -> None:
 
     def on_event(event: VadEvent) -> None:
         heard(event)
-        if isinstance(event, SpeechStopped):
+        if isinstance(event, VoiceStopped):
             stream.reset()
 
     async with listening(ByHand()) as stage:
@@ -419,9 +419,9 @@ async def test_reset_in_an_event_drops_what_waits() -> None:
         await heard.until(2)
         stream.push(SPEECH)
         started, stopped, again = await heard.until(3)
-    assert isinstance(started, SpeechStarted)
-    assert isinstance(stopped, SpeechStopped)
-    assert again == SpeechStarted(54 * WINDOW_MS)
+    assert isinstance(started, VoiceStarted)
+    assert isinstance(stopped, VoiceStopped)
+    assert again == VoiceStarted(54 * WINDOW_MS)
 
 
 @pytest.mark.anyio
@@ -432,7 +432,7 @@ async def test_positions_count_audio_that_nobody_listened_to() -> None:
         stream.skip(silence(12_345))
         stream.reset()
         stream.push(SPEECH)
-        assert await heard.until(1) == [SpeechStarted(12_345.0)]
+        assert await heard.until(1) == [VoiceStarted(12_345.0)]
 
 
 @pytest.mark.anyio
@@ -463,7 +463,7 @@ async def test_a_paused_stream_goes_on_where_it_was() -> None:
         assert paused.events == []
         stream.resume()
         assert await paused.until(2) == other.events
-    assert isinstance(other.events[1], SpeechDiscarded)
+    assert isinstance(other.events[1], VoiceDiscarded)
 
 
 @pytest.mark.anyio
@@ -508,7 +508,7 @@ async def test_a_vad_that_failed_goes_on_afresh() -> None:
         stream.push(SPEECH)
         started, failed, again = await heard.until(3)
     assert isinstance(failed, VadFailed)
-    assert (started, again) == (SpeechStarted(0.0), SpeechStarted(2 * WINDOW_MS))
+    assert (started, again) == (VoiceStarted(0.0), VoiceStarted(2 * WINDOW_MS))
 
 
 @pytest.mark.anyio
@@ -524,7 +524,7 @@ async def test_an_outage_is_told_once() -> None:
         stream.push(SPEECH)
         failed, started = await heard.until(2)
     assert isinstance(failed, VadFailed)
-    assert isinstance(started, SpeechStarted)
+    assert isinstance(started, VoiceStarted)
 
 
 class OneTooFew(ByHand):
@@ -556,4 +556,4 @@ async def test_a_failure_does_not_hold_up_what_came_after_a_reset() -> None:
         stream.reset()
         stream.push(SPEECH)
         model.go.set()
-        assert await heard.until(1) == [SpeechStarted(WINDOW_MS)]
+        assert await heard.until(1) == [VoiceStarted(WINDOW_MS)]

@@ -3,7 +3,7 @@
 import pytest
 from test_vad import OPTIONS, SILENCE, SPEECH, ByHand, Heard, anyio_backend, listening
 
-from speech_to_speech.frames import SpeechStarted, VadEvent, VadFailed
+from speech_to_speech.frames import VadEvent, VadFailed, VoiceStarted
 from speech_to_speech.vad.base import WINDOW_MS
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +49,6 @@ async def test_each_window_is_cleaned_once_before_it_is_judged_with_its_place() 
         stream = stage.open(OPTIONS, heard, clean)
         stream.push(SPEECH * 3 + SILENCE)
         [started] = await heard.until(1)
-        assert started == SpeechStarted(3 * WINDOW_MS)
+        assert started == VoiceStarted(3 * WINDOW_MS)
         assert places == [WINDOW_MS * number for number in (1, 2, 3, 4)]
         assert [window for batch in model.batches for window in batch] == [SILENCE] * 3 + [SPEECH]

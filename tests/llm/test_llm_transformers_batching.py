@@ -373,7 +373,7 @@ async def test_a_worker_keeps_conversations_apart(folder: Path) -> None:
                 tasks.start_soon(converse, f"Caller {name}")
         await eventually(lambda: worker.idle, "the worker is idle")
     finally:
-        await worker.stop()
+        await worker.close()
     assert texts == {text: expected(model, folder, question(text)) for text in texts}
     assert len(texts) == 30
     assert max(sizes) >= 5
@@ -397,5 +397,5 @@ async def test_who_leaves_a_worker_stops_the_model_within_a_token(folder: Path) 
             assert engine.tokens_computed - at_cancel <= 1
             assert engine.pages_taken == 0
     finally:
-        await worker.stop()
+        await worker.close()
     assert_empty(model)

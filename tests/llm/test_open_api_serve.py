@@ -94,7 +94,7 @@ async def working(url: str, **options: Any) -> AsyncIterator[Worker[ChatRequest,
         yield worker
     finally:
         with anyio.CancelScope(shield=True):
-            await worker.stop()
+            await worker.close()
 
 
 async def answer(

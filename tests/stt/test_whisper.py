@@ -359,4 +359,4 @@ async def test_what_waits_goes_into_one_call_on_the_workers_thread() -> None:
     assert found == {phrase: Transcript(phrase, language) for language, phrase in ALL}
     assert sum(batches) == len(ALL)
     assert max(batches) == Whisper.batch_limit
-    await worker.stop()
+    await worker.close()

@@ -40,7 +40,7 @@ from speech_to_speech.frames import (
     pcm_bytes,
 )
 from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_MS, VadRequest, VadResult
-from speech_to_speech.wire.ws.messages import Playback, StreamOptions
+from speech_to_speech.wire.ws.messages import PlaybackReport, StreamOptions
 from speech_to_speech.workers.model import Job, WorkerKind
 from speech_to_speech.workers.worker import Worker
 
@@ -531,7 +531,7 @@ class Talk:
         await self.until_done(done + 1)
 
     async def report(self, turn_id: str, played_ms: float) -> None:
-        await self.session.receive_report(Playback("playback", turn_id, played_ms))
+        await self.session.receive_report(PlaybackReport("playback", turn_id, played_ms))
 
 
 class Metered(Protocol):

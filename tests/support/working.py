@@ -10,7 +10,7 @@ import pytest
 from fakes import Step, Steps
 from service import eventually
 
-from speech_to_speech.workers.process import ChildModel
+from speech_to_speech.workers.process import ProcessModel
 from speech_to_speech.workers.worker import Worker
 
 KINDS = pytest.mark.parametrize("kind", ["thread", "process"])
@@ -29,7 +29,7 @@ class Gate:
 
 def model_of(kind: str, **options: Any) -> Any:
     chosen = Steps.Options(**options)
-    return Steps(chosen) if kind == "thread" else ChildModel("stt", "fakes:Steps", chosen, Steps.batch_limit)
+    return Steps(chosen) if kind == "thread" else ProcessModel("stt", "fakes:Steps", chosen, Steps.batch_limit)
 
 
 @contextlib.asynccontextmanager
@@ -40,7 +40,7 @@ async def working(model: Any, **options: Any) -> AsyncIterator[Worker[list[Step]
         yield worker
     finally:
         with anyio.CancelScope(shield=True):
-            await worker.stop()
+            await worker.close()
 
 
 async def outputs_of(worker: Worker[list[Step], Any], *steps: Step) -> list[Any]:

@@ -20,7 +20,7 @@ from speech_to_speech.frames import pcm_ms
 from speech_to_speech.tts.kokoro import languages as kokoro_languages
 from speech_to_speech.tts.kokoro import model as kokoro_model
 from speech_to_speech.tts.kokoro.backend import CHUNK_MS, SAMPLES, Kokoro
-from speech_to_speech.tts.kokoro.languages import LANGUAGES, Language
+from speech_to_speech.tts.kokoro.languages import LANGUAGES, KokoroLanguage
 from speech_to_speech.tts.kokoro.model import MAX_PHONEMES, WEIGHTS, pieces
 
 CHINESE, PHONEMES_OF_ONE = "天气很好，我们走一走吧。", 60
@@ -277,7 +277,7 @@ def test_nothing_asks_the_network(
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setitem(LANGUAGES, "ja", Language("j", "jf_alpha", needs=("nowhere",), install="pip install x"))
+    monkeypatch.setitem(LANGUAGES, "ja", KokoroLanguage("j", "jf_alpha", needs=("nowhere",), install="pip install x"))
     model = kokoro(checkpoint, tagger, "")
     assert set(model._speakers) == set(LANGUAGES) - {"ja"}
     assert "tts kokoro needs nowhere for 'ja': pip install x" in caplog.text

@@ -69,7 +69,7 @@ async def speaking(dictionary: Path, **options: object) -> AsyncIterator[Worker[
         yield worker
     finally:
         with anyio.CancelScope(shield=True):
-            await worker.stop()
+            await worker.close()
 
 
 async def say(worker: Worker[SpeakRequest, AudioChunk], text: str, language: str) -> bytes:
@@ -164,7 +164,7 @@ async def test_without_any_dictionary_the_library_does_not_start(monkeypatch: py
         with pytest.raises(CheckpointError, match=r"^tts melo: MeloTTS can't be imported: RuntimeError: .*MeCab"):
             await worker.start()
     finally:
-        await worker.stop()
+        await worker.close()
 
 
 async def test_a_folder_without_a_dictionary(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ async def working(model: FacebookMms) -> AsyncIterator[Worker[SpeakRequest, Audi
         yield worker
     finally:
         with anyio.CancelScope(shield=True):
-            await worker.stop()
+            await worker.close()
 
 
 async def audio_of(worker: Worker[SpeakRequest, AudioChunk], language: str, text: str = TEXT) -> list[AudioChunk]:

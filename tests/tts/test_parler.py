@@ -143,7 +143,7 @@ async def speaking(folder: Path, **options: object) -> AsyncIterator[Worker[Spea
         yield worker
     finally:
         with anyio.CancelScope(shield=True):
-            await worker.stop()
+            await worker.close()
 
 
 async def say(worker: Worker[SpeakRequest, AudioChunk], text: str, language: str = "en") -> list[AudioChunk]:

@@ -6,7 +6,7 @@ from service import noise, spoken
 
 from speech_to_speech.frames import SAMPLE_RATE_HZ, pcm_bytes
 from speech_to_speech.turn.base import TurnRequest
-from speech_to_speech.turn.rules.backend import Rules
+from speech_to_speech.turn.rules.backend import RulesDetector
 from speech_to_speech.turn.rules.prosody import Prosody, prosody
 from speech_to_speech.turn.rules.words import LANGUAGES
 from speech_to_speech.workers.model import ListJob
@@ -16,7 +16,7 @@ LIKELY, UNLIKELY = 0.7, 0.3
 
 def finished(text: str, language: str = "en", pcm: bytes = b"") -> float:
     """The one probability that the detector emits."""
-    rules = Rules(Rules.Options())
+    rules = RulesDetector(RulesDetector.Options())
     rules.load()
     job: ListJob[TurnRequest, float] = ListJob(TurnRequest(pcm, text, language))
     rules.run([job])
@@ -216,7 +216,7 @@ def test_audio_without_a_voice_has_no_melody(pcm: bytes) -> None:
 
 
 def test_a_batch_is_judged_job_by_job_and_a_cancelled_one_left_out() -> None:
-    rules = Rules(Rules.Options())
+    rules = RulesDetector(RulesDetector.Options())
     rules.load()
     rules.warm_up()
     jobs = [ListJob(TurnRequest(b"", text, "en")) for text in ("yes", "i would like to", "yes")]
@@ -227,4 +227,4 @@ def test_a_batch_is_judged_job_by_job_and_a_cancelled_one_left_out() -> None:
 
 
 def test_it_wants_the_words() -> None:
-    assert Rules.needs_text
+    assert RulesDetector.needs_text

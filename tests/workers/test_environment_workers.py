@@ -53,7 +53,7 @@ async def voice(*flags: str) -> AsyncIterator[Worker[SpeakRequest, AudioChunk]]:
         yield worker
     finally:
         with anyio.CancelScope(shield=True):
-            await worker.stop()
+            await worker.close()
 
 
 async def say(worker: Worker[SpeakRequest, AudioChunk], text: str, name: str = "") -> list[AudioChunk]:

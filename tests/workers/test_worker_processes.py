@@ -15,7 +15,7 @@ from service import children_of, eventually, process_gone, wait_until
 from working import KINDS, Gate, model_of, working
 
 from speech_to_speech.errors import StageFailed, StageTimeout, WorkerDied
-from speech_to_speech.workers.process import ChildModel
+from speech_to_speech.workers.process import ProcessModel
 
 pytestmark = pytest.mark.anyio
 
@@ -75,13 +75,13 @@ async def test_a_crash_loop_backs_off_and_ends_when_the_cause_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts: list[float] = []
-    load = ChildModel.load
+    load = ProcessModel.load
 
-    def counted(model: ChildModel[Any, Any]) -> None:
+    def counted(model: ProcessModel[Any, Any]) -> None:
         starts.append(time.monotonic())
         load(model)
 
-    monkeypatch.setattr(ChildModel, "load", counted)
+    monkeypatch.setattr(ProcessModel, "load", counted)
     monkeypatch.setattr("speech_to_speech.workers.worker.RESTART_BACKOFF_S", (0.0, 0.1, 0.3))
     broken = tmp_path / "broken"
     async with working(model_of("process", die_on_load_if=str(broken))) as worker:
@@ -115,11 +115,11 @@ async def test_a_process_that_dies_while_loading_reaches_start(tmp_path: Path) -
 PARENT = """
 import anyio, sys
 from fakes import Steps
-from speech_to_speech.workers.process import ChildModel
+from speech_to_speech.workers.process import ProcessModel
 from speech_to_speech.workers.worker import Worker
 
 async def main():
-    worker = Worker("stt", ChildModel("stt", "fakes:Steps", Steps.Options(), 1), timeout_s=60)
+    worker = Worker("stt", ProcessModel("stt", "fakes:Steps", Steps.Options(), 1), timeout_s=60)
     await worker.start()
     steps = [("pid",), ("hold_the_lock", 60)] if sys.argv[1] == "stuck" else [("pid",)]
     async with worker.open(steps) as outputs:

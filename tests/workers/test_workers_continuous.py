@@ -14,7 +14,7 @@ from service import eventually, process_gone
 from working import KINDS, Gate, outputs_of, restarted, working
 
 from speech_to_speech.errors import StageBusy, StageError, StageFailed, StageTimeout, WorkerDied, WorkerHung
-from speech_to_speech.workers.process import ChildModel
+from speech_to_speech.workers.process import ProcessModel
 from speech_to_speech.workers.worker import Claim, Evicted, Outputs, Worker
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ def model_of(kind: str, **options: Any) -> Any:
     chosen = OpenSteps.Options(**options)
     if kind == "thread":
         return OpenSteps(chosen)
-    return ChildModel("stt", "fakes:OpenSteps", chosen, OpenSteps.batch_limit, continuous=True)
+    return ProcessModel("stt", "fakes:OpenSteps", chosen, OpenSteps.batch_limit, continuous=True)
 
 
 @contextlib.asynccontextmanager
@@ -363,7 +363,7 @@ async def test_cancels_at_any_time_leave_nothing_in_an_open_batch(kind: str) -> 
 
 async def test_a_process_decides_by_its_model_what_a_batch_is(gate: Gate) -> None:
     """A stand-in that was not told that its model is continuous gives it one batch after the other."""
-    model: Any = ChildModel("stt", "fakes:OpenSteps", OpenSteps.Options(), 2)
+    model: Any = ProcessModel("stt", "fakes:OpenSteps", OpenSteps.Options(), 2)
     async with (
         working(model) as worker,
         under_way(worker, ("until", str(gate.path)), ("emit", 1)) as first,

@@ -45,7 +45,7 @@ class TtsStage:
                 said = normalizer.speak(piece)
                 if said.text and self.as_written:
                     said = Speakable.plain(piece)
-                reply.spoken.begin(said)
+                reply.heard.begin(said)
                 if not said.text:
                     continue
                 resampler = Resampler()
@@ -57,12 +57,12 @@ class TtsStage:
                         record.mark("first_audio_made")
                         chunk_ms = pcm_ms(len(chunk.pcm), chunk.sample_rate_hz)
                         made_ms += chunk_ms
-                        reply.spoken.add(chunk_ms, chunk.words)
+                        reply.heard.add(chunk_ms, chunk.words)
                         await audio.send(resampler.push(chunk))
                     record.tts_s += chunks.model_s
                 record.tts_audio_ms += made_ms
                 if not made_ms:
                     raise StageFailed(self.worker.stage, "made no sound of a text")
                 await audio.send(resampler.finish())
-                reply.spoken.finish()
+                reply.heard.finish()
                 await reply.until_certain()

@@ -93,9 +93,9 @@ class VadStream:
         self._paused = False
         self._enqueue()
 
-    def wait(self, silence_ms: float) -> None:
+    def end_after(self, silence_ms: float) -> None:
         """End the utterance when the pause that it is in, after a `SoftEnd`, is this long."""
-        for event in self._endpointer.wait(silence_ms):
+        for event in self._endpointer.end_after(silence_ms):
             self._on_event(event)
 
     def end(self) -> None:
@@ -134,7 +134,7 @@ class VadStream:
         self._queued = self._failing = False
         if generation == self.generation and not self._closed:
             self._state = state
-            for event in self._endpointer.feed(window, probability):
+            for event in self._endpointer.push(window, probability):
                 self._on_event(event)
         self._enqueue()
 

@@ -36,7 +36,7 @@ ENGLISH_ONLY = re.compile(r"\.en$|^(faster-)?distil-", re.IGNORECASE)  # the Dis
 OURS = {whisper: ours for ours, whisper in WHISPER_NAMES.items()}
 
 
-class Utterance:
+class FasterWhisperRequest:
     """A request and what has been heard of it so far, window by window."""
 
     def __init__(self, job: SttJob, language: str | None, parts: Sequence[Samples]) -> None:
@@ -63,7 +63,7 @@ class Utterance:
         self.job.emit(Transcript(whole, told))
 
 
-Window = tuple[Utterance, Samples]
+Window = tuple[FasterWhisperRequest, Samples]
 
 
 class FasterWhisper:
@@ -160,7 +160,7 @@ class FasterWhisper:
             if batch := [window for window in batch if not window[0].ended]:
                 self._transcribe(batch)
 
-    def _prepared(self, job: SttJob) -> Utterance | None:
+    def _prepared(self, job: SttJob) -> FasterWhisperRequest | None:
         """A request as windows; None if it has been answered already."""
         language = job.request.language
         if language != AUTO and not self._understands(language):
@@ -175,7 +175,7 @@ class FasterWhisper:
             return None
         known = "en" if self._english_only else None if language == AUTO else language
         parts = audible_windows(job, self._longest)
-        return Utterance(job, known, parts) if parts else None
+        return FasterWhisperRequest(job, known, parts) if parts else None
 
     def _understands(self, language: str) -> bool:
         return language == "en" if self._english_only else language in NAMES and _token(language) in self._tokens

@@ -46,7 +46,7 @@ def import_whisper() -> None:
     )
 
 
-class Utterance(Speech):
+class WhisperRequest(Speech):
     """A request and what has been heard of it so far, window by window."""
 
     def __init__(self, job: SttJob, language: str | None, parts: Sequence[Samples]) -> None:
@@ -246,7 +246,7 @@ class Whisper:
             if wanted := [window for window in waiting[start : start + size] if not window.speech.cancelled()]:
                 self.decoder.transcribe(wanted, self._heard)
 
-    def _prepared(self, job: SttJob) -> Utterance | None:
+    def _prepared(self, job: SttJob) -> WhisperRequest | None:
         """A request as the decoder takes it; None if it has been answered already."""
         language = job.request.language
         if language == AUTO:
@@ -264,12 +264,12 @@ class Whisper:
             )
             return None
         parts = audible_windows(job, self.decoder.longest)
-        return Utterance(job, known, parts) if parts else None
+        return WhisperRequest(job, known, parts) if parts else None
 
     def _heard(self, window: Window) -> None:
         """A window's text is complete. What fails here is this request's alone."""
         utterance = window.speech
-        assert isinstance(utterance, Utterance)
+        assert isinstance(utterance, WhisperRequest)
         try:
             if math.isnan(window.no_speech):
                 raise StageFailed("stt", "the model's numbers overflowed; try stt_torch_dtype bfloat16 or float32")

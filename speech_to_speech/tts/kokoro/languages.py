@@ -23,7 +23,7 @@ Phonemes = str | list[Any]
 
 
 @dataclass(frozen=True)
-class Language:
+class KokoroLanguage:
     """`code` is the library's; `voice` the one its authors rate best."""
 
     code: str
@@ -40,19 +40,19 @@ class Language:
 
 # https://huggingface.co/hexgrad/Kokoro-82M/blob/main/VOICES.md
 LANGUAGES = {
-    "en": Language("a", "af_heart"),
-    "es": Language("e", "ef_dora", "es"),
-    "fr": Language("f", "ff_siwis", "fr-fr"),
-    "hi": Language("h", "hf_alpha", "hi"),
-    "it": Language("i", "if_sara", "it"),
-    "ja": Language(
+    "en": KokoroLanguage("a", "af_heart"),
+    "es": KokoroLanguage("e", "ef_dora", "es"),
+    "fr": KokoroLanguage("f", "ff_siwis", "fr-fr"),
+    "hi": KokoroLanguage("h", "hf_alpha", "hi"),
+    "it": KokoroLanguage("i", "if_sara", "it"),
+    "ja": KokoroLanguage(
         "j",
         "jf_alpha",
         needs=("fugashi", "jaconv", "mojimoji", "unidic_lite"),
         install=extra("kokoro-ja"),
     ),
-    "pt": Language("p", "pf_dora", "pt-br"),
-    "zh": Language(
+    "pt": KokoroLanguage("p", "pf_dora", "pt-br"),
+    "zh": KokoroLanguage(
         "z",
         "zf_xiaobei",
         needs=("cn2an", "jieba", "ordered_set", "pypinyin"),

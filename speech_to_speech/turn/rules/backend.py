@@ -40,7 +40,7 @@ _SAME_MARKS = str.maketrans("？！。．，、；;：:—–’", "?!..,,,,,,,,
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*'?")
 
 
-class Rules:
+class RulesDetector:
     """Knows English, French, Spanish, Chinese, Japanese and Korean; of others it hears only marks and melody."""
 
     worker: ClassVar[WorkerKind] = "thread"

@@ -37,7 +37,7 @@ class StreamOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Playback:
+class PlaybackReport:
     """A client's report: so much of that turn's reply has sounded."""
 
     type: Literal["playback"]
@@ -45,7 +45,7 @@ class Playback:
     played_ms: Annotated[float, annotated_types.Ge(0), annotated_types.Le(1e9)]
 
 
-_playback: pydantic.TypeAdapter[Playback] = pydantic.TypeAdapter(Playback)
+_playback: pydantic.TypeAdapter[PlaybackReport] = pydantic.TypeAdapter(PlaybackReport)
 
 
 def decode_query(query: Iterable[tuple[str, str]]) -> StreamOptions:
@@ -84,7 +84,7 @@ def _decode_value(name: str, value: str) -> bool | int | str:
     return values[value]
 
 
-def decode_message(message: Mapping[str, object], options: StreamOptions) -> bytes | Playback:
+def decode_message(message: Mapping[str, object], options: StreamOptions) -> bytes | PlaybackReport:
     """The audio in an ASGI `websocket.receive` message, empty for the filler of half-duplex clients; or a report.
 
     It is as the client has coded it.
@@ -97,13 +97,13 @@ def decode_message(message: Mapping[str, object], options: StreamOptions) -> byt
     if not isinstance(audio, bytes):
         if not options.full_duplex:
             raise TextNotAudio("a text message came where only binary audio is expected")
-        return decode_playback(str(message.get("text")))
+        return decode_report(str(message.get("text")))
     if options.codec == "pcm" and len(audio) % BYTES_PER_SAMPLE:
         raise OddAudio(f"a message of {len(audio)} bytes is not int16 audio: the number is odd")
     return audio
 
 
-def decode_playback(text: str) -> Playback:
+def decode_report(text: str) -> PlaybackReport:
     """A report of the client's playback.
 
     Raises:
