@@ -1,6 +1,7 @@
 """Environments of backends: made, listed, found to be stale or half made, removed."""
 
 import json
+import fcntl
 import os
 import signal
 import subprocess
@@ -101,6 +102,15 @@ create(Environment.of(sys.argv[1]), lambda line: print(line, flush=True))
 """
 
 
+def is_free(lock: Path) -> bool:
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
 def test_a_creation_that_was_killed_is_begun_again_and_two_at_once_are_refused(tmp_path: Path, folder: Path) -> None:
     tiny = environment(tmp_path)
     command = [sys.executable, "-c", MAKING, str(tiny.requirements)]
@@ -113,6 +123,7 @@ def test_a_creation_that_was_killed_is_begun_again_and_two_at_once_are_refused(t
             remove(tiny)
         wait_until((folder / ".tiny.new").exists, "it has begun")
         os.killpg(first.pid, signal.SIGKILL)
+    wait_until(lambda: is_free(folder / ".tiny.lock"), "the last process of the group has ended")
     assert (folder / ".tiny.new").exists()
     assert tiny.state == "missing"
     create(tiny, str)
