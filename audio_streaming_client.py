@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.line(journal.summary() + (f"\n{compression.summary()}" if bitrate_kbps else ""))
     if options.json:
         try:
-            options.json.write_text(json.dumps([turn.summary() for turn in journal.turns], indent=2, ensure_ascii=False))
+            options.json.write_text(
+                json.dumps([turn.summary() for turn in journal.turns], indent=2, ensure_ascii=False)
+            )
         except OSError as error:
             console.note(f"error: cannot write --json {options.json}: {error.strerror}")
             code = code or 1

@@ -17,7 +17,7 @@ from speech_to_speech.audio import mp3
 from speech_to_speech.config.registry import extra
 from speech_to_speech.config.settings import Settings
 from speech_to_speech.conversation.client import ClientGone
-from speech_to_speech.conversation.events import Event
+from speech_to_speech.conversation.events import Error, Event
 from speech_to_speech.conversation.metrics import Metrics
 from speech_to_speech.conversation.pipeline import Pipeline
 from speech_to_speech.conversation.session import Session
@@ -36,12 +36,11 @@ from speech_to_speech.errors import (
 from speech_to_speech.wire.ws.messages import (
     DONE,
     StreamOptions,
-    close_of,
     decode_message,
     decode_query,
     encode_event,
-    error_event,
 )
+from speech_to_speech.wire.ws.refusals import close_of
 
 logger = logging.getLogger(__name__)
 
@@ -251,7 +250,7 @@ class EndpointHandler:
         with anyio.move_on_after(CLOSE_S, shield=True):
             try:
                 if websocket.application_state is WebSocketState.CONNECTED:
-                    await client.send_event(error_event(error))
+                    await client.send_event(Error.of(error))
                     await websocket.close(code, reason)
             except (ClientGone, RuntimeError, WebSocketDisconnect):
                 logger.debug("the client left before it was told %s", error.code)

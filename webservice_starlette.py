@@ -23,6 +23,7 @@ from s2s_handler import EndpointHandler
 from speech_to_speech.commands import cli
 from speech_to_speech.config.settings import Settings, load_settings
 from speech_to_speech.errors import HandshakeRefused, SettingsError
+from speech_to_speech.wire.ws.refusals import STATUSES
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ async def websocket_endpoint(websocket: WebSocket) -> None:
         options = handler.admit(websocket.headers, websocket.query_params.multi_items())
     except HandshakeRefused as error:
         headers = {"Retry-After": "1"} if error.retryable else {}
-        await websocket.send_denial_response(Response(f"{error}\n", error.status, headers, "text/plain"))
+        await websocket.send_denial_response(Response(f"{error}\n", STATUSES[type(error)], headers, "text/plain"))
         return
     await websocket.accept()
     await handler.process_streaming_data(websocket, options)

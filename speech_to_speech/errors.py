@@ -1,8 +1,7 @@
 """Everything that can go wrong, as types.
 
-An error has a `code` for programs and a message for people. The wire's mapping is read off the class in one place,
-`wire/ws/messages.py`: an error with a `close_code` ends the connection, any other is an event and the conversation
-goes on.
+An error has a `code` for programs and a message for people, and says whether it ends the session and whether the same
+may work if tried again. How that is told is a protocol's own business: each has a table of these types in `wire`.
 """
 
 from typing import ClassVar
@@ -13,7 +12,7 @@ class SpeechToSpeechError(Exception):
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
-    close_code: ClassVar[int | None] = None
+    ends_session: ClassVar[bool] = False
     stage: str | None = None
 
 
@@ -104,7 +103,7 @@ class PlaybackUnknown(SpeechToSpeechError):
     code = "playback_unknown"
 
 
-# The client sent what it should not have. Each is an event first, and ends the connection if it goes on.
+# The client sent what it should not have. It is told, and the session ends if that goes on.
 
 
 class BadMessage(SpeechToSpeechError):
@@ -115,28 +114,24 @@ class TextNotAudio(BadMessage):
     """A text message came where only audio is expected."""
 
     code = "text_not_audio"
-    close_code = 1003
 
 
 class BadReport(BadMessage):
     """A text message of a full duplex client is no report of its playback."""
 
     code = "bad_report"
-    close_code = 1003
 
 
 class OddAudio(BadMessage):
     """An audio message has an odd number of bytes, so it is not int16 PCM."""
 
     code = "odd_audio"
-    close_code = 1007
 
 
 class BadAudio(BadMessage):
     """What should be MP3 is damaged, cut off, or no MP3."""
 
     code = "bad_audio"
-    close_code = 1007
 
 
 # The session ends.
@@ -146,81 +141,80 @@ class MessageTooBig(SpeechToSpeechError):
     """A message is longer than `max_message_bytes`."""
 
     code = "message_too_big"
-    close_code = 1009
+    ends_session = True
 
 
-class ServiceFull(SpeechToSpeechError):
+class SessionRefused(SpeechToSpeechError):
+    """The service takes no further session."""
+
+
+class ServiceFull(SessionRefused):
     """As many conversations as `max_sessions` allows are open; try again later."""
 
     code = "service_full"
     retryable = True
-    close_code = 1013
+    ends_session = True
 
 
-class ServiceStopping(SpeechToSpeechError):
+class ServiceStopping(SessionRefused):
     """The service shuts down; a restarted one will take the next conversation."""
 
     code = "service_stopping"
     retryable = True
-    close_code = 1012
+    ends_session = True
 
 
 class SessionIdle(SpeechToSpeechError):
     """Nothing came from the client for `idle_timeout_s`."""
 
     code = "session_idle"
-    close_code = 1008
+    ends_session = True
 
 
 class SessionTooLong(SpeechToSpeechError):
     """The session reached `session_timeout_s`."""
 
     code = "session_too_long"
-    close_code = 1008
+    ends_session = True
 
 
 class ClientTooSlow(SpeechToSpeechError):
     """The client does not read what it is sent: a message could not be delivered within `send_timeout_s`."""
 
     code = "client_too_slow"
-    close_code = 1008
+    ends_session = True
 
 
 class InternalError(SpeechToSpeechError):
     """A defect of the service itself; its log has the trace."""
 
     code = "internal"
-    close_code = 1011
+    ends_session = True
 
 
-# The handshake is refused: these travel as an HTTP status.
+# The handshake is refused.
 
 
 class HandshakeRefused(SpeechToSpeechError):
-    """The connection is refused before any audio is read."""
-
-    status: ClassVar[int] = 400
+    """The conversation is refused before it begins."""
 
 
 class BadQuery(HandshakeRefused):
     """An unknown query parameter or value."""
 
     code = "bad_query"
-    status = 400
 
 
 class Unauthorized(HandshakeRefused):
     """The token is wrong or missing."""
 
     code = "unauthorized"
-    status = 401
 
 
 class OriginRefused(HandshakeRefused):
     """A browser page of an origin that is not allowed."""
 
     code = "origin_refused"
-    status = 403
 
 
 class NotReady(HandshakeRefused):
@@ -228,4 +222,11 @@ class NotReady(HandshakeRefused):
 
     code = "not_ready"
     retryable = True
-    status = 503
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended a task group: its first leaf."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

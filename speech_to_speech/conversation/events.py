@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from speech_to_speech.conversation.turn_record import TurnRecord
+from speech_to_speech.errors import SpeechToSpeechError
 from speech_to_speech.frames import SAMPLE_RATE_HZ
 
 
@@ -112,6 +113,13 @@ class Error:
     stage: str | None
     turn_id: str | None
     retryable: bool
+
+    @classmethod
+    def of(cls, error: Exception, turn_id: str | None = None) -> "Error":
+        """What a client is told of an error; a defect of ours is named without details."""
+        if not isinstance(error, SpeechToSpeechError):
+            return cls("internal", "the service failed; its log has the trace", None, turn_id, False)
+        return cls(error.code, str(error), error.stage, turn_id, error.retryable)
 
 
 Event = (

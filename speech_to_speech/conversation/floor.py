@@ -40,7 +40,6 @@ from speech_to_speech.frames import (
     VoiceStopped,
 )
 from speech_to_speech.languages import AnswerLanguage
-from speech_to_speech.wire.ws.messages import error_event
 from speech_to_speech.workers.worker import Claim, Evicted
 
 logger = logging.getLogger(__name__)
@@ -154,7 +153,7 @@ class Floor:
         return self.reply is not None or self._partials is not None
 
     async def tell_error(self, error: Exception, turn_id: str | None = None) -> None:
-        event = error_event(error, turn_id)
+        event = events.Error.of(error, turn_id)
         logger.info("session=%s error=%s stage=%s turn=%s", self._session_id, event.code, event.stage, event.turn_id)
         self._metrics.errors.labels(event.code).inc()
         await self._client.send_event(event)
@@ -257,7 +256,7 @@ class Floor:
 
     async def _turn_failed(self, reply: Reply, error: Exception) -> None:
         reply.record.outcome = "cut" if isinstance(error, ReplyTooLong) else "failed"
-        reply.record.error = error_event(error).code
+        reply.record.error = events.Error.of(error).code
         await self.tell_error(error, reply.turn_id)
 
     async def _until_played(self, reply: Reply) -> None:

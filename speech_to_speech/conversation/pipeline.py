@@ -27,7 +27,7 @@ from speech_to_speech.conversation.stages.tts import TtsStage
 from speech_to_speech.conversation.stages.turn import TurnStage
 from speech_to_speech.conversation.stages.vad import VadStage
 from speech_to_speech.conversation.turn_record import TurnRecord
-from speech_to_speech.errors import SettingsError
+from speech_to_speech.errors import SettingsError, first_of
 from speech_to_speech.frames import ChatRequest, Transcript
 from speech_to_speech.languages import AUTO, SIX, in_common
 from speech_to_speech.workers.environments import bootstrap
@@ -215,11 +215,3 @@ def make_turn_stage(worker: Worker[Any, Any] | None, settings: Settings) -> Turn
     if worker is None:
         return None
     return TurnStage(worker, settings, needs_text=find(TURN, settings.turn).model_class().needs_text)
-
-
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended a task group: its first leaf."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -14,7 +14,7 @@ from speech_to_speech.conversation.client import Client, ClientGone
 from speech_to_speech.conversation.floor import Floor
 from speech_to_speech.conversation.metrics import Metrics
 from speech_to_speech.conversation.partials import Partials
-from speech_to_speech.conversation.pipeline import Pipeline, first_of
+from speech_to_speech.conversation.pipeline import Pipeline
 from speech_to_speech.conversation.playout import Playout, PlayoutOptions
 from speech_to_speech.conversation.turn_record import TurnRecord
 from speech_to_speech.errors import (
@@ -24,6 +24,7 @@ from speech_to_speech.errors import (
     SessionIdle,
     SessionTooLong,
     SpeechToSpeechError,
+    first_of,
 )
 from speech_to_speech.frames import VadEvent, VoiceContinued, VoiceStopped
 from speech_to_speech.vad.base import WINDOW_MS

@@ -28,8 +28,9 @@ from speech_to_speech.config.settings import Settings, load_settings
 from speech_to_speech.conversation import events
 from speech_to_speech.conversation.client import ClientGone
 from speech_to_speech.conversation.metrics import Metrics
-from speech_to_speech.conversation.pipeline import Pipeline, first_of
+from speech_to_speech.conversation.pipeline import Pipeline
 from speech_to_speech.conversation.session import Session
+from speech_to_speech.errors import first_of
 from speech_to_speech.frames import (
     AudioChunk,
     ChatRequest,

@@ -12,7 +12,7 @@ import pytest
 from speech_to_speech import errors
 from speech_to_speech.config.registry import STAGES
 from speech_to_speech.config.settings import NAMES
-from speech_to_speech.conversation.events import Event, TurnEnded
+from speech_to_speech.conversation.events import Error, Event, TurnEnded
 from speech_to_speech.conversation.turn_record import Outcome, TurnRecord
 from speech_to_speech.errors import BackendMissing, HandshakeRefused, SettingsError, SpeechToSpeechError
 from speech_to_speech.frames import SAMPLE_RATE_HZ, pcm_ms
@@ -24,12 +24,11 @@ from speech_to_speech.wire.ws.messages import (
     SHORTEST_BLOCK,
     Codec,
     StreamOptions,
-    close_of,
     decode_query,
     encode_event,
-    error_event,
     event_type,
 )
+from speech_to_speech.wire.ws.refusals import CLOSE_CODES, STATUSES, close_of
 
 DOC = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 EVENTS = {event_type(event): event for event in get_args(Event)}
@@ -108,12 +107,12 @@ def test_the_bitrates_and_codecs_are_those_of_the_code() -> None:
 
 def test_the_handshake_statuses_are_those_of_the_code() -> None:
     documented = [int(status) for status, _ in table("status", "when")]
-    assert documented == sorted({error.status for error in HANDSHAKE.values()})  # type: ignore[attr-defined]
+    assert documented == sorted(STATUSES.values())
 
 
 def test_the_handshake_errors_are_those_of_the_code() -> None:
     documented = {names_in(code)[0]: int(status) for code, status in table("code", "status")}
-    assert documented == {code: error.status for code, error in HANDSHAKE.items()}  # type: ignore[attr-defined]
+    assert documented == {code: STATUSES[error] for code, error in HANDSHAKE.items()}  # type: ignore[index]
 
 
 # Audio.
@@ -164,7 +163,7 @@ def test_every_error_has_a_row_and_every_row_an_error() -> None:
 def test_the_row_of_an_error_is_that_of_the_code(code: str) -> None:
     error = ON_THE_WIRE[code]
     (row,) = [row for row in table("code", "close", "retryable", "when") if names_in(row[0]) == [code]]
-    assert row[1] == ("-" if error.close_code is None else str(error.close_code))
+    assert row[1] == str(CLOSE_CODES.get(error, "-"))
     assert row[2] == ("yes" if error.retryable else "no")
     assert row[3]
 
@@ -189,16 +188,21 @@ def test_settings_named_in_the_error_table_exist() -> None:
     assert named <= {*NAMES}
 
 
-@pytest.mark.parametrize("code", [code for code, error in ON_THE_WIRE.items() if error.close_code])
+@pytest.mark.parametrize("code", [code for code, error in ON_THE_WIRE.items() if error in CLOSE_CODES])
 def test_a_close_has_the_documented_code_and_a_reason_that_fits(code: str) -> None:
     error = ON_THE_WIRE[code]("ü" * 200)
     close_code, reason = close_of(error)
-    assert close_code == error.close_code
+    assert close_code == CLOSE_CODES[type(error)]
     assert reason.startswith(f"{code}: ")
     assert len(reason.encode()) <= 123
 
 
+def test_every_error_that_ends_a_session_has_its_own_close_code() -> None:
+    bad_messages = set(concrete(errors.BadMessage))  # they end it when they go on
+    assert {error for error in ON_THE_WIRE.values() if error.ends_session} | bad_messages == set(CLOSE_CODES)
+
+
 def test_a_defect_is_told_without_details() -> None:
-    event = error_event(RuntimeError("secret"), "turn")
+    event = Error.of(RuntimeError("secret"), "turn")
     assert (event.code, event.stage, event.turn_id, event.retryable) == ("internal", None, "turn", False)
     assert "secret" not in event.message

@@ -1,7 +1,7 @@
 """Environments of backends: made, listed, found to be stale or half made, removed."""
 
-import json
 import fcntl
+import json
 import os
 import signal
 import subprocess

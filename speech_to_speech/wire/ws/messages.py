@@ -11,14 +11,13 @@ import annotated_types
 import pydantic
 
 from speech_to_speech.audio.mp3_frames import LOW_KBPS
-from speech_to_speech.conversation.events import Error, Event, TurnEnded
-from speech_to_speech.errors import BadQuery, BadReport, OddAudio, SpeechToSpeechError, TextNotAudio
+from speech_to_speech.conversation.events import Event, TurnEnded
+from speech_to_speech.errors import BadQuery, BadReport, OddAudio, TextNotAudio
 from speech_to_speech.frames import BYTES_PER_SAMPLE, pcm_bytes
 
 DONE = b"DONE"
 SHORTEST_BLOCK = pcm_bytes(20)
 LONGEST_BLOCK = pcm_bytes(128)
-LONGEST_REASON = 123  # bytes, RFC 6455
 Codec = Literal["pcm", "mp3"]
 BITRATES_KBPS = LOW_KBPS  # MP3's, at 16 kHz
 SWITCH = {"0": False, "false": False, "1": True, "true": True}
@@ -131,16 +130,3 @@ def encode_event(event: Event) -> str:
 def event_type(event: type) -> str:
     """`SpeechStarted` -> `speech_started`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", event.__name__).lower()
-
-
-def error_event(error: Exception, turn_id: str | None = None) -> Error:
-    """What a client is told of an error; a defect of ours is named without details."""
-    if not isinstance(error, SpeechToSpeechError):
-        return Error("internal", "the service failed; its log has the trace", None, turn_id, False)
-    return Error(error.code, str(error), error.stage, turn_id, error.retryable)
-
-
-def close_of(error: SpeechToSpeechError) -> tuple[int, str]:
-    """The close code and reason for an error that ends a session."""
-    reason = f"{error.code}: {error}".encode()[:LONGEST_REASON].decode(errors="ignore")
-    return error.close_code or 1011, reason
