@@ -38,8 +38,8 @@ from benchmarks.random_models import LlamaSize, WhisperSize
 from benchmarks.tables import table
 from speech_to_speech.config.settings import load_settings
 from speech_to_speech.conversation.metrics import Metrics
-from speech_to_speech.conversation.pipeline import make_worker
 from speech_to_speech.errors import SpeechToSpeechError
+from speech_to_speech.service.workers import make_worker
 from speech_to_speech.workers.worker import Worker
 
 NEEDS = ("torch", "transformers", "espeakng_loader")
@@ -215,7 +215,7 @@ def _batches(metrics: Metrics) -> tuple[float, float]:
 async def _worker(stage: str, backend: str, settings: list[str]) -> AsyncIterator[tuple[Worker[Any, Any], Metrics]]:
     """A backend as the service runs it. Raises SpeechToSpeechError if it can't be loaded."""
     metrics = Metrics()
-    worker = make_worker(stage, load_settings([f"--{stage}={backend}", *settings], {}), metrics)
+    worker = make_worker(stage, load_settings([f"--{stage}={backend}", *settings], {}), metrics.observe_batch)
     await worker.start()
     try:
         yield worker, metrics

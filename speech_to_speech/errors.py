@@ -111,7 +111,7 @@ class BadMessage(SpeechToSpeechError):
 
 
 class TextNotAudio(BadMessage):
-    """A text message came where only audio is expected."""
+    """A text message came where audio is expected, and is nothing to answer either."""
 
     code = "text_not_audio"
 
@@ -132,6 +132,31 @@ class BadAudio(BadMessage):
     """What should be MP3 is damaged, cut off, or no MP3."""
 
     code = "bad_audio"
+
+
+# What a client asks for can't be done. It is told, and the session goes on.
+
+
+class RequestRefused(SpeechToSpeechError):
+    """The conversation is not in a state for it."""
+
+
+class ReplyActive(RequestRefused):
+    """A reply is under way, and another one was asked for."""
+
+    code = "reply_active"
+
+
+class ItemUnknown(RequestRefused):
+    """The chat has no such item."""
+
+    code = "item_unknown"
+
+
+class ItemExists(RequestRefused):
+    """The chat has an item of that id already."""
+
+    code = "item_exists"
 
 
 # The session ends.

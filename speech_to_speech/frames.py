@@ -8,6 +8,7 @@ Audio is int16 little-endian mono PCM in ``bytes``, at ``SAMPLE_RATE_HZ`` unless
 from dataclasses import dataclass
 
 SAMPLE_RATE_HZ = 16_000
+"""That of the models that listen, and of a client that asks for no other."""
 BYTES_PER_SAMPLE = 2
 
 
@@ -81,7 +82,7 @@ class VoiceStopped:
 
     `audio_ms` is where speech ended, `silence_ms` how much silence the decision has waited for after it,
     `speech_ms` the length of the whole utterance, all its parts and its trailing silence included, `voiced_ms` how much
-    of that was speech.
+    of that was speech. `wants_answer` is false if the client said so when it ended the utterance.
     """
 
     pcm: bytes
@@ -89,6 +90,7 @@ class VoiceStopped:
     silence_ms: float
     speech_ms: float
     voiced_ms: float
+    wants_answer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +133,42 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the words of an answer are chosen; None: as the backend's own options say.
+
+    temperature: 0 takes the likeliest word each time.
+    max_tokens: the longest answer.
+    """
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat whose last message wants an answer. The answer comes as text deltas (`str`)."""
+    """A chat whose last message wants an answer: text deltas (`str`) and tool calls."""
 
     messages: tuple[Message, ...]
     language: str
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A language model asks for a tool; `arguments` is JSON."""
+
+    call_id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakRequest:
-    """One speakable piece of text."""
+    """One speakable piece of text. `voice` is one of the backend's names; empty: its own for the language."""
 
     text: str
     language: str
+    voice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

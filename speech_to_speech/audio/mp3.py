@@ -25,6 +25,7 @@ HELD_MS = 3 * pcm_ms(FRAME_BYTES)
 # many zeros before the sound it comes exactly two frames late, and the first of them need not be sent.
 LEADING_ZEROS = 2 * FRAME_SAMPLES - 1105
 BLOCK_BYTES = 2 * FRAME_BYTES  # of replies: whole frames, so that they are as long as the sound
+BLOCK_MS = pcm_ms(BLOCK_BYTES)
 PULL_FRAMES = 8  # decoded in one step: half a millisecond of work at most
 
 

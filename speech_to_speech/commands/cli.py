@@ -50,6 +50,6 @@ def serve(arguments: list[str]) -> int:
     if wants_help:
         print(USAGE, "", describe(settings), sep="\n")
         return 0
-    from webservice_starlette import serve as serve_forever  # the web stack, for this command only
+    from speech_to_speech.service.server import serve as serve_forever  # the web stack, for this command only
 
     return serve_forever(settings)

@@ -21,7 +21,6 @@ import pydantic
 from speech_to_speech.config.aliases import FLAGS, check_model_name, plain_settings
 from speech_to_speech.config.profiles import PROFILES, defaults
 from speech_to_speech.config.registry import NONE, STAGES, TURN, find, import_models, names, of_profile
-from speech_to_speech.conversation.endpointing import EndpointOptions
 from speech_to_speech.errors import BackendMissing, SettingsError
 from speech_to_speech.languages import AUTO
 from speech_to_speech.workers.model import WorkerKind
@@ -71,6 +70,7 @@ class Settings:
     init_chat_prompt: str = setting(
         "You are a helpful voice assistant. Answer in one or two sentences.", "system prompt"
     )
+    greeting: str = setting("", "said to every client before anybody has spoken; empty: nothing is")
 
     thresh: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = setting(0.3, "probability that counts as speech")
     min_silence_ms: Positive = setting(250.0, "the endpoint wait: silence that ends an utterance, if nothing judges it")
@@ -137,18 +137,6 @@ class Settings:
     def stages(self) -> tuple[str, ...]:
         """Those that have a model."""
         return STAGES if self.turn == NONE else (*STAGES, TURN)
-
-    @property
-    def endpointing(self) -> EndpointOptions:
-        return EndpointOptions(
-            thresh=self.thresh,
-            min_silence_ms=self.min_silence_ms,
-            soft_end_ms=0 if self.speculation == "off" else self.soft_end_ms,
-            min_speech_ms=self.min_speech_ms,
-            max_speech_ms=self.max_speech_ms,
-            max_utterance_s=self.max_utterance_s,
-            speech_pad_ms=self.speech_pad_ms,
-        )
 
 
 FEW = 12  # languages that a message lists

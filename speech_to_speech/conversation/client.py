@@ -1,59 +1,55 @@
-"""Who a conversation's floor deals with: the client, and the session's ear."""
+"""The conversation's way out: one implementation for each protocol."""
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from speech_to_speech.conversation.events import Event
-from speech_to_speech.conversation.playout import Playout
-from speech_to_speech.conversation.turn_record import TurnRecord
+from speech_to_speech.errors import SpeechToSpeechError
+from speech_to_speech.frames import SAMPLE_RATE_HZ
 
 
 class Client(Protocol):
-    """The way back to the person. Its methods raise `ClientGone` when the connection is."""
+    """The way to the person. `send_audio` and `send_event` raise `ClientGone` when the connection has ended."""
 
     sending_since: float | None
     """Since when (`time.monotonic`) a message waits to be taken by the client; None if none does."""
 
-    async def send_audio(self, pcm: bytes) -> None: ...
-    async def send_done(self) -> None: ...
+    async def send_audio(self, turn_id: str, pcm: bytes) -> None:
+        """The next block of that turn's reply: int16 mono PCM of the playback's rate and block size."""
+
     async def send_event(self, event: Event) -> None: ...
+
+    async def close(self, error: SpeechToSpeechError | None) -> None:
+        """The session is over, for the reason given. Called once, as the last; it may take a second."""
 
 
 class ClientGone(Exception):
     """The connection ended while something was being sent."""
 
 
-class Ear(Protocol):
-    """The session's microphone, as far as the floor has a say in it."""
+@dataclass(frozen=True, slots=True)
+class Playback:
+    """How a client plays, and what its microphone does meanwhile.
 
-    def new_playout(self, record: TurnRecord) -> Playout: ...
+    rate_hz: of all audio, both ways.
+    block_bytes: the size of each block that it is sent.
+    paced: it is sent in real time, `lead_ms` ahead (two blocks at least); otherwise as fast as it is made.
+    full_duplex: its microphone stays open while a reply plays.
+    echoes: the microphone may hear the loudspeaker.
+    holds: when told of a pause it stops the sound and keeps the rest.
+    reports: whether it says what has sounded. `never`: what is known is when it was sent. `always`: nothing counts as
+        played but what it reports, at least every `report_timeout_s`. `on a cut`: a reply plays by the clock until the
+        client says where it was.
+    buffer_ms: how much later than it is sent it sounds, beside one block.
+    """
 
-    def end_after(self, silence_ms: float) -> None:
-        """End the utterance when the pause that it is in is this long."""
-
-    def utterance(self) -> bytes:
-        """The utterance so far; of a long one its last part."""
-
-    def listen(self) -> None:
-        """A DONE is about to be sent."""
-
-    def turn_done(self) -> None:
-        """It was sent."""
-
-
-class Deaf:
-    """The ear of a conversation that is over."""
-
-    def new_playout(self, record: TurnRecord) -> Playout:
-        raise RuntimeError("the conversation is over")
-
-    def end_after(self, silence_ms: float) -> None:
-        pass
-
-    def utterance(self) -> bytes:
-        return b""
-
-    def listen(self) -> None:
-        pass
-
-    def turn_done(self) -> None:
-        pass
+    rate_hz: int = SAMPLE_RATE_HZ
+    block_bytes: int = 2048
+    paced: bool = True
+    full_duplex: bool = False
+    echoes: bool = False
+    holds: bool = False
+    reports: Literal["never", "always", "on a cut"] = "never"
+    lead_ms: float = 120.0
+    buffer_ms: float = 100.0
+    report_timeout_s: float = 5.0

@@ -1,5 +1,6 @@
 """From the probabilities of windows to utterances, for one session."""
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -52,14 +53,19 @@ class Endpointer:
     """The state machine: silence, speech, silence within speech. Fed with every window in order; pure."""
 
     def __init__(self, options: EndpointOptions) -> None:
-        self._options = options
-        self._stop_below = max(options.thresh - HYSTERESIS, LOWEST_STOP)
-        self._pre_roll: deque[bytes] = deque(maxlen=round(options.speech_pad_ms / WINDOW_MS))
+        self._pre_roll: deque[bytes] = deque()
+        self.configure(options)
         self._position_ms = 0.0
         self._part: list[bytes] = []
         self._speaking = False
         self._soft_end = False
         self._spoken_ms = self._voiced_ms = self._silence_ms = 0.0
+
+    def configure(self, options: EndpointOptions) -> None:
+        """Go on by other options; the utterance so far stays."""
+        self._options = options
+        self._stop_below = max(options.thresh - HYSTERESIS, LOWEST_STOP)
+        self._pre_roll = deque(self._pre_roll, maxlen=round(options.speech_pad_ms / WINDOW_MS))
         self._wait_ms = options.min_silence_ms
         self._usual_wait_ms = math.ceil(options.min_silence_ms / WINDOW_MS) * WINDOW_MS
 
@@ -86,6 +92,16 @@ class Endpointer:
     def end(self) -> list[VadEvent]:
         """Nothing more comes: end the utterance, if there is one."""
         return [self._stop()] if self._speaking else []
+
+    def commit(self, *, wants_answer: bool = True) -> list[VadEvent]:
+        """The client says that the utterance is complete, however short it is."""
+        if not self._speaking:
+            return []
+        return [dataclasses.replace(self._ended(), wants_answer=wants_answer)]
+
+    def clear(self) -> list[VadEvent]:
+        """Drop the utterance, if there is one."""
+        return [VoiceDiscarded(self._ended().audio_ms)] if self._speaking else []
 
     def reset(self, position_ms: float) -> None:
         """Forget everything and go on at `position_ms`: the audio up to there was not listened to."""
@@ -143,14 +159,18 @@ class Endpointer:
         return self._spoken_ms - self._silence_ms + self._usual_wait_ms >= self._options.min_speech_ms
 
     def _stop(self) -> VadEvent:
-        spoken_ms, silence_ms, voiced_ms = self._spoken_ms, self._silence_ms, self._voiced_ms
-        is_utterance = self._is_utterance
-        part, ended_ms = self._part, self._position_ms - silence_ms
+        is_utterance, part = self._is_utterance, self._part
+        stopped = self._ended()
+        if is_utterance:
+            return stopped
+        self._pre_roll.extend(part)  # the next utterance may begin in its silence
+        return VoiceDiscarded(stopped.audio_ms)
+
+    def _ended(self) -> VoiceStopped:
+        ended_ms = self._position_ms - self._silence_ms
+        stopped = VoiceStopped(self.utterance, ended_ms, self._silence_ms, self._spoken_ms, self._voiced_ms)
         self._forget()
-        if not is_utterance:
-            self._pre_roll.extend(part)  # the next utterance may begin in its silence
-            return VoiceDiscarded(ended_ms)
-        return VoiceStopped(b"".join(part), ended_ms, silence_ms, spoken_ms, voiced_ms)
+        return stopped
 
     def _forget(self) -> None:
         self._pre_roll.clear()

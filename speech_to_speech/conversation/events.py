@@ -67,11 +67,26 @@ class LanguageFallback:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnRequested:
+    """A turn begins without speech: `text` was typed, or it is empty and the service speaks of its own accord."""
+
+    turn_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyText:
     """The next piece of the reply, before its audio."""
 
     turn_id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySent:
+    """All audio of the reply was sent; the turn ends when the client can have played it."""
+
+    turn_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +114,7 @@ class ReplyInterrupted:
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """The turn's record; the last message before its DONE."""
+    """The turn is over, and the service listens again; nothing more is sent of it."""
 
     record: TurnRecord
 
@@ -130,7 +145,9 @@ Event = (
     | SpeechStopped
     | SpeechTranscribed
     | LanguageFallback
+    | TurnRequested
     | ReplyText
+    | ReplySent
     | ReplyPaused
     | ReplyResumed
     | ReplyInterrupted

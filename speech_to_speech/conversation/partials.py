@@ -55,20 +55,26 @@ class Partials:
     def __init__(
         self,
         stt: SttStage,
-        language: str,
-        interval_ms: float,
         tell: Callable[[SpeechPartial], Awaitable[None]],
         tasks: TaskGroup,
     ) -> None:
         self._stt = stt
-        self._language = language
-        self._interval_ms = interval_ms
+        self._language = ""
+        self._interval_ms = 0.0
         self._tell = tell
         self._tasks = tasks
         self._turn_id: str | None = None
         self._stable = StableText()
         self._next_ms = 0.0
         self._busy = False
+
+    def configure(self, language: str, interval_ms: float) -> None:
+        """From now on, for the utterance that is being spoken too. No interval: there are none."""
+        self._language, self._interval_ms = language, interval_ms
+
+    @property
+    def wanted(self) -> bool:
+        return self._interval_ms > 0
 
     def begin(self, turn_id: str) -> None:
         """An utterance begins, or a part of a long one."""
@@ -82,6 +88,8 @@ class Partials:
 
     def on_speech(self, audio_ms: float, utterance: Callable[[], bytes]) -> None:
         """Speech goes on at `audio_ms`; `utterance` gives the audio so far."""
+        if not self.wanted:
+            return
         if not self._next_ms:
             self._next_ms = audio_ms + self._interval_ms
         if self._turn_id is not None and audio_ms >= self._next_ms and not self._busy and self._stt.worker.idle:

@@ -2,79 +2,49 @@
 
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncIterable, Callable
 
 import anyio
-import anyio.to_thread
 
+from speech_to_speech.audio.echo import EchoGuard
+from speech_to_speech.audio.samples import Resampler
+from speech_to_speech.conversation.client import Client, Playback
+from speech_to_speech.conversation.events import ReplySent
 from speech_to_speech.conversation.turn_record import TurnRecord
 from speech_to_speech.errors import PlaybackUnknown, ReplyTooLong
-from speech_to_speech.frames import pcm_bytes, pcm_ms
+from speech_to_speech.frames import AudioChunk, pcm_bytes, pcm_ms
 
 REFILL_BLOCKS = 2  # sent at one waking: half the wake-ups
-
-
-@dataclass(frozen=True, slots=True)
-class PlayoutOptions:
-    """How a client plays what it is sent.
-
-    paced: it is sent in real time, `lead_ms` ahead; otherwise as fast as it is made.
-    holds: when told of a pause it stops the sound and keeps the rest.
-    reports: its position is only what it reports, and it must report at least every `report_timeout_s`.
-    client_buffer_ms: how much later than it is sent it sounds.
-    codec_ms: of what was sent, so much can't be decoded before more comes.
-    """
-
-    paced: bool = True
-    holds: bool = False
-    reports: bool = False
-    lead_ms: float = 120.0
-    client_buffer_ms: float = 100.0
-    codec_ms: float = 0.0
-    report_timeout_s: float = 5.0
-    max_reply_s: float = 120.0
-
-
-class Encoder(Protocol):
-    """Audio as the client wants it: int16 PCM in, messages out. Its methods take about a millisecond."""
-
-    def push(self, pcm: bytes) -> bytes:
-        """What there is to send when this has come; it may be nothing."""
-
-    def finish(self) -> bytes:
-        """What is left to send."""
 
 
 class Playout:
     """Sends the audio of one reply.
 
     The client starts to play at the first block, so what it still has to play is what was sent less the time since;
-    when that falls below the lead, more is sent. `block` is in bytes of PCM. `on_sent` is told of each block, and in
-    how many seconds it begins to sound. Without an `encoder`, of this reply alone, it is sent as it is.
+    when that falls below the lead, more is sent. `on_sent` is told of each block, at 16 kHz, and in how many seconds it
+    begins to sound.
     """
 
     def __init__(
         self,
-        send_audio: Callable[[bytes], Awaitable[None]],
+        client: Client,
         record: TurnRecord,
-        options: PlayoutOptions,
+        playback: Playback,
         *,
-        block: int,
+        max_reply_s: float = 120.0,
         on_sent: Callable[[bytes, float], None] | None = None,
-        encoder: Encoder | None = None,
     ) -> None:
-        self._send_audio = send_audio
+        self._client = client
         self._record = record
-        self._options = options
-        self._block = block
-        self._block_s = pcm_ms(block) / 1000
+        self._playback = playback
+        self._block = playback.block_bytes
+        self._block_s = pcm_ms(self._block, playback.rate_hz) / 1000
         self._on_sent = on_sent
-        self._encoder = encoder
-        self._lead_s = max(options.lead_ms / 1000, 2 * self._block_s) + options.codec_ms / 1000
-        self._client_buffer_s = (options.client_buffer_ms + options.codec_ms) / 1000 + self._block_s
-        self._left_bytes = pcm_bytes(options.max_reply_s * 1000)
+        self._resampler = Resampler()  # for `on_sent`
+        self._lead_s = max(playback.lead_ms / 1000, 2 * self._block_s)
+        self._buffer_s = playback.buffer_ms / 1000 + self._block_s
+        self._by_clock = playback.paced or playback.reports == "on a cut"
+        self._left_bytes = pcm_bytes(max_reply_s * 1000, playback.rate_hz)
         self._played_at = 0.0  # when the client will have played all that was sent
         self._ahead: deque[tuple[bytes, float]] = deque()  # blocks that it may not have played, and when each begins
         self._paused_at: float | None = None
@@ -83,6 +53,11 @@ class Playout:
         self._reported_ms: float | None = None
         self._reported_at = 0.0
         self._report = anyio.Event()
+
+    @property
+    def rate_hz(self) -> int:
+        """Of the audio that `play` takes."""
+        return self._playback.rate_hz
 
     @property
     def paused(self) -> bool:
@@ -97,15 +72,15 @@ class Playout:
     def played_ms(self) -> float:
         """How much of the reply has sounded: as reported, else by the clock."""
         sent_ms = self._record.reply_ms
-        if self._options.reports:
+        if self._playback.reports == "always":
             return min(self._reported_ms or 0.0, sent_ms)
         if self._reported_ms is not None:
             since_ms = (self._clock() - self._reported_at) * 1000
             playable_ms = sent_ms - max(0.0, self._played_at - self._clock()) * 1000
             return min(max(self._reported_ms, min(self._reported_ms + since_ms, playable_ms)), sent_ms)
-        if not self._options.paced:
+        if not self._by_clock:
             return sent_ms
-        left_s = self._played_at + self._client_buffer_s - self._clock()
+        left_s = self._played_at + self._buffer_s - self._clock()
         return min(max(0.0, sent_ms - left_s * 1000), sent_ms)
 
     def report(self, played_ms: float) -> None:
@@ -122,7 +97,7 @@ class Playout:
 
     def resume(self) -> None:
         if self._paused_at is not None:
-            if self._options.holds:
+            if self._playback.holds:
                 self._shift(time.monotonic() - self._paused_at)
             self._paused_at = None
             self._resumed.set()
@@ -133,7 +108,7 @@ class Playout:
         self._reported_at += pause_s
         held, self._ahead = self._ahead, deque()
         for block, starts_at in held:
-            self._tell_sent(block, starts_at + pause_s)
+            self._tell_of(block, starts_at + pause_s)
 
     def stop(self) -> None:
         """Send nothing more at all."""
@@ -164,12 +139,14 @@ class Playout:
         """
         if not self._record.reply_ms:
             return
-        await self._send_rest()
-        if self._options.reports:
+        await self._until_resumed()
+        if not self._stopped:
+            await self._client.send_event(ReplySent(self._record.turn_id))
+        if self._playback.reports == "always":
             await self._wait_reported()
-        while self._options.paced:
+        while self._by_clock:
             await self._until_resumed()
-            left_s = self._played_at + self._client_buffer_s - time.monotonic()
+            left_s = self._played_at + self._buffer_s - time.monotonic()
             if left_s <= 0:
                 return
             await anyio.sleep(left_s)
@@ -177,19 +154,23 @@ class Playout:
     async def _wait_reported(self) -> None:
         while self.played_ms < self._record.reply_ms - self._block_s * 1000:
             self._report = anyio.Event()
-            with anyio.move_on_after(self._options.report_timeout_s):
+            with anyio.move_on_after(self._playback.report_timeout_s):
                 await self._report.wait()
                 continue
             if self.paused:
                 await self._until_resumed()
             else:
-                raise PlaybackUnknown(f"no playback position was reported for {self._options.report_timeout_s:g} s")
+                raise PlaybackUnknown(f"no playback position was reported for {self._playback.report_timeout_s:g} s")
 
     def _tell_sent(self, block: bytes, starts_at: float) -> None:
+        if self._on_sent is not None:
+            self._tell_of(self._resampler.push(AudioChunk(block, self.rate_hz)), starts_at)
+
+    def _tell_of(self, block: bytes, starts_at: float) -> None:
         if self._on_sent is None:
             return
         now = time.monotonic()
-        while self._ahead and self._ahead[0][1] + self._block_s + self._client_buffer_s < now:
+        while self._ahead and self._ahead[0][1] + self._block_s + self._buffer_s < now:
             self._ahead.popleft()
         self._ahead.append((block, starts_at))
         self._on_sent(block, starts_at - now)
@@ -199,29 +180,15 @@ class Playout:
             await self._resumed.wait()
 
     def _clock(self) -> float:
-        return self._paused_at if self._paused_at is not None and self._options.holds else time.monotonic()
-
-    async def _send_rest(self) -> None:
-        """Of a reply that ends here, early or not, what its encoder holds."""
-        encoder, self._encoder = self._encoder, None
-        if encoder is None:
-            return
-        message = await anyio.to_thread.run_sync(encoder.finish)
-        await self._until_resumed()
-        if message and not self._stopped:
-            await self._send_audio(message)
+        return self._paused_at if self._paused_at is not None and self._playback.holds else time.monotonic()
 
     async def _send(self, block: bytes) -> None:
         self._left_bytes -= len(block)
         if self._left_bytes < 0:
             raise ReplyTooLong(f"the reply was cut at {self._record.reply_ms / 1000:g} s")
-        message = block
-        if self._encoder is not None:
-            # In a thread: it would keep the event loop for half a millisecond, and all conversations with it.
-            message = await anyio.to_thread.run_sync(self._encoder.push, block)
         await self._until_resumed()
         now = time.monotonic()
-        while self._options.paced and self._played_at - now > self._lead_s + (REFILL_BLOCKS - 1) * self._block_s:
+        while self._playback.paced and self._played_at - now > self._lead_s + (REFILL_BLOCKS - 1) * self._block_s:
             await anyio.sleep(self._played_at - now - self._lead_s)
             await self._until_resumed()
             now = time.monotonic()
@@ -232,7 +199,29 @@ class Playout:
         # Before it is sent: a cancel may come when the client has it already.
         self._played_at = starts_at + self._block_s
         self._record.reply_ms += self._block_s * 1000
-        if message:
-            await self._send_audio(message)
-            self._record.mark("first_audio_sent")
+        await self._client.send_audio(self._record.turn_id, block)
+        self._record.mark("first_audio_sent")
         self._record.last_audio_sent = now
+
+
+class Playouts:
+    """Makes the playout of each reply, as the client plays at that time.
+
+    `echo`, if there is one, learns what sounds when; `heard_ms` says how much audio the microphone has delivered.
+    """
+
+    def __init__(
+        self, client: Client, playback: Playback, echo: EchoGuard | None, heard_ms: Callable[[], float]
+    ) -> None:
+        self.playback = playback
+        self._client = client
+        self._echo = echo
+        self._heard_ms = heard_ms
+
+    def new(self, record: TurnRecord, max_reply_s: float) -> Playout:
+        on_sent = self._remember if self._echo is not None else None
+        return Playout(self._client, record, self.playback, max_reply_s=max_reply_s, on_sent=on_sent)
+
+    def _remember(self, block: bytes, in_s: float) -> None:
+        assert self._echo is not None
+        self._echo.sent(block, self._heard_ms() + in_s * 1000)

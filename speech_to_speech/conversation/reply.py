@@ -1,4 +1,4 @@
-"""A reply to one utterance, from its words to its sound: speculative at first, or certain from the start."""
+"""A turn's reply, from the words that it answers to its sound: speculative at first, or certain from the start."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,36 +6,47 @@ import anyio
 
 from speech_to_speech.conversation.events import Event
 from speech_to_speech.conversation.heard import Heard
+from speech_to_speech.conversation.options import SessionOptions
 from speech_to_speech.conversation.playout import Playout
 from speech_to_speech.conversation.turn_record import TurnRecord
-from speech_to_speech.frames import Transcript
-from speech_to_speech.workers.worker import Claim
+from speech_to_speech.frames import ToolCall, Transcript
+from speech_to_speech.workers.request import Claim
 
 
 class Reply:
     """What the steps of a turn share.
 
     Until it is certain nothing of it reaches the client: its events are held back, its sound waits in `until_certain`.
-    `heard` are the words so far: those of the parts of a split utterance, and when `transcribed` also of `pcm`.
+    What it answers was `spoken` or typed. `transcripts` are its words so far: those of the parts of a split utterance,
+    and when `transcribed` also of `pcm`, the last part.
+    `options` are those of the session when it was begun. An `answer` is said as it stands; the language model is not
+    asked for one.
     """
 
     def __init__(
         self,
         record: TurnRecord,
-        pcm: bytes,
-        heard: list[Transcript],
-        speculative: bool,
+        options: SessionOptions,
         playout: Playout,
         tell: Callable[[Event], Awaitable[None]],
+        *,
+        transcripts: list[Transcript],
+        pcm: bytes | None = None,
+        speculative: bool = False,
+        answer: str = "",
     ) -> None:
         self.record = record
-        self.pcm = pcm
-        self.transcripts = heard
-        self.transcribed = False
+        self.options = options
+        self.spoken = pcm is not None
+        self.pcm = pcm or b""
+        self.transcripts = transcripts
+        self.transcribed = not self.spoken
+        self.answer = answer
         self.language = ""
         """That of the answer; there when its words are."""
         self.playout = playout
         self.heard = Heard()
+        self.tool_calls: list[ToolCall] = []
         self.claim = Claim(speculative=speculative, name=record.turn_id)
         self.scope = anyio.CancelScope()
         self.error: Exception | None = None
@@ -57,7 +68,8 @@ class Reply:
 
     @property
     def language_heard(self) -> str:
-        return next((part.language for part in reversed(self.transcripts) if part.text), self.transcripts[-1].language)
+        spoken = (part.language for part in reversed(self.transcripts) if part.text)
+        return next(spoken, self.transcripts[-1].language if self.transcripts else self.options.language)
 
     @property
     def usable(self) -> bool:

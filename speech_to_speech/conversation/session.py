@@ -1,34 +1,37 @@
-"""One conversation: its place in the VAD, its floor, its limits. Everything in here ends with its connection."""
+"""One conversation: the client's way in. Everything in here ends with its connection."""
 
+import contextlib
 import dataclasses
 import logging
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
-import anyio.lowlevel
+from anyio.abc import TaskStatus
 
-from speech_to_speech.audio import mp3
 from speech_to_speech.audio.echo import EchoGuard
+from speech_to_speech.audio.samples import Resampler
 from speech_to_speech.conversation import events
-from speech_to_speech.conversation.client import Client, ClientGone
+from speech_to_speech.conversation.chat import Chat
+from speech_to_speech.conversation.client import Client, ClientGone, Playback
+from speech_to_speech.conversation.endpointing import EndpointOptions
 from speech_to_speech.conversation.floor import Floor
 from speech_to_speech.conversation.metrics import Metrics
-from speech_to_speech.conversation.partials import Partials
+from speech_to_speech.conversation.options import SessionOptions, TurnDetection
 from speech_to_speech.conversation.pipeline import Pipeline
-from speech_to_speech.conversation.playout import Playout, PlayoutOptions
-from speech_to_speech.conversation.turn_record import TurnRecord
+from speech_to_speech.conversation.playout import Playouts
+from speech_to_speech.conversation.turns import Turns
 from speech_to_speech.errors import (
-    BadAudio,
-    BadMessage,
     ClientTooSlow,
+    ReplyActive,
     SessionIdle,
     SessionTooLong,
     SpeechToSpeechError,
     first_of,
 )
-from speech_to_speech.frames import VadEvent, VoiceContinued, VoiceStopped
+from speech_to_speech.frames import AudioChunk, VadEvent, VoiceContinued, VoiceStopped
 from speech_to_speech.vad.base import WINDOW_MS
-from speech_to_speech.wire.ws.messages import SHORTEST_BLOCK, PlaybackReport, StreamOptions, block_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -38,73 +41,104 @@ MORE = 4  # that the window at hand may make beyond them
 
 
 class Session:
-    """A conversation with one client: half duplex, where it listens or takes a turn, or full duplex."""
+    """A conversation with one client: half duplex, where it listens or takes a turn, or full duplex.
+
+    `run` holds it, to its end; meanwhile the other methods take in what comes from the client.
+    """
 
     def __init__(
-        self, session_id: str, pipeline: Pipeline, metrics: Metrics, client: Client, options: StreamOptions
+        self,
+        session_id: str,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        client: Client,
+        playback: Playback,
+        options: SessionOptions,
     ) -> None:
         self.session_id = session_id
         self.options = options
-        self.full_duplex = options.full_duplex
         self.error: SpeechToSpeechError | None = None
-        self._settings = settings = pipeline.settings
+        """Why it has ended, or is to end."""
         self._pipeline = pipeline
         self._metrics = metrics
         self._client = client
-        self._decoder = mp3.Mp3Decoder() if options.codec == "mp3" else None
-        self._playing = PlayoutOptions(
-            paced=options.paced,
-            holds=options.full_duplex and options.events,
-            reports=options.full_duplex and not options.paced,
-            lead_ms=settings.lead_ms,
-            client_buffer_ms=settings.client_buffer_ms,
-            codec_ms=mp3.HELD_MS if self._decoder else 0.0,
-            report_timeout_s=settings.report_timeout_s,
-            max_reply_s=settings.max_reply_s,
-        )
-        self._echo = EchoGuard() if options.full_duplex and options.paced and settings.echo_guard else None
-        partial_ms = pipeline.partial_interval_ms if options.events else 0
-        wants_progress = options.full_duplex or partial_ms > 0
-        self._stream = pipeline.vad.open(
-            dataclasses.replace(settings.endpointing, progress_ms=WINDOW_MS if wants_progress else 0),
-            self._on_vad_event,
-            self._without_echo if self._echo else None,
-        )
-        self._vad_in, self._vad_out = anyio.create_memory_object_stream[tuple[VadEvent, float]](VAD_EVENTS + MORE)
+        self._resampler = Resampler()
+        echoes = playback.full_duplex and playback.echoes and playback.paced
+        self._echo = EchoGuard() if echoes else None
+        clean = self._without_echo if self._echo is not None else None
+        self._stream = pipeline.vad.open(EndpointOptions(), self._on_vad_event, clean)
+        stream = self._stream
+        self._playouts = Playouts(client, playback, self._echo, lambda: stream.received_ms)
         self._tasks = anyio.create_task_group()
-        partials = None
-        if partial_ms:
-            partials = Partials(pipeline.stt, settings.language, partial_ms, client.send_event, self._tasks)
-        self._floor = Floor(session_id, pipeline, metrics, client, self, self._tasks, partials)
+        self._turns = Turns(session_id, pipeline, metrics, client, self._stream, self._playouts, options, self._tasks)
+        self._floor = Floor(self._turns, pipeline, metrics, client, self._stream, self._tasks)
+        self._vad_in, self._vad_out = anyio.create_memory_object_stream[tuple[VadEvent, float]](VAD_EVENTS + MORE)
+        self._in_hand = False  # a VAD event
+        self._handled = anyio.Event()
         self._scope = anyio.CancelScope()
-        self._listening = True
-        self._block = mp3.BLOCK_BYTES if self._decoder else SHORTEST_BLOCK
-        self._decoding = False  # a message that has come
-        self._bad_messages = 0
         self._end_after_turn: SpeechToSpeechError | None = None
-        self._started = self._last_message = self._last_audio = time.monotonic()
+        self._started = self._last_heard_of = self._last_audio = time.monotonic()
+        self.configure(options)
+
+    @property
+    def playback(self) -> Playback:
+        """How the client plays; its block size may change from reply to reply."""
+        return self._playouts.playback
+
+    @playback.setter
+    def playback(self, playback: Playback) -> None:
+        self._playouts.playback = playback
+
+    @property
+    def chat(self) -> Chat:
+        """What was said so far."""
+        return self._turns.dialogue.chat
+
+    @property
+    def listening(self) -> bool:
+        """What comes now is taken notice of."""
+        return self._stream.listening
+
+    def quiet_s(self, now: float) -> float:
+        """For how long it has been listening without any audio."""
+        return now - (self._last_audio if self.playback.full_duplex else max(self._last_audio, self._turns.ended_at))
 
     @property
     def taking_turn(self) -> bool:
-        """An utterance is complete and its DONE not yet sent."""
-        return not self._listening or self._floor.taking_turn
+        """An utterance is complete and its turn not over."""
+        return not self._stream.listening or self._turns.taking_turn or self._floor.undecided
 
-    async def run(self) -> None:
-        """Converse until the connection or `end` ends it."""
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Converse until the connection or `end` ends it. Started, it takes what the client sends."""
         try:
             with self._scope, self._vad_in, self._vad_out:
                 async with self._tasks:
-                    await self._client.send_event(events.SessionStarted(self.session_id))
-                    async for event, at in self._vad_out:
-                        self._stream.resume()
-                        await self._floor.on_speech(event, at)
+                    task_status.started()
+                    await self._client.send_event(events.SessionStarted(self.session_id, self.playback.rate_hz))
+                    if self.options.greeting:
+                        self._tasks.start_soon(self._greet, self.options.greeting)
+                    await self._listen()
         except ExceptionGroup as group:
             if not isinstance(error := first_of(group), ClientGone):
                 raise error from None
             logger.debug("session=%s the client left", self.session_id)
         finally:
+            self._turns.close()
             self._floor.close()
             self._pipeline.vad.close(self._stream)
+
+    async def _listen(self) -> None:
+        async for event, at in self._vad_out:
+            self._in_hand = True
+            self._stream.resume()
+            await self._floor.on_speech(event, at)
+            self._in_hand = False
+            self._handled.set()
+            self._handled = anyio.Event()
+
+    async def _greet(self, greeting: str) -> None:
+        with contextlib.suppress(ReplyActive):  # somebody was quicker
+            await self.respond(answer=greeting)
 
     def end(self, error: SpeechToSpeechError | None = None) -> None:
         """End the session, for the reason given; its turn, if it takes one, ends with it."""
@@ -121,85 +155,117 @@ class Session:
 
     def check(self, now: float) -> None:
         """End the session if it is over one of its limits; called every now and then."""
-        sending_since = self._client.sending_since
-        if sending_since is not None and now - sending_since > self._settings.send_timeout_s:
-            self.end(ClientTooSlow(f"nothing was read for {self._settings.send_timeout_s:g} s"))
-        elif now - self._started > self._settings.session_timeout_s:
-            self.end(SessionTooLong(f"sessions end after {self._settings.session_timeout_s:g} s"))
+        limits, sending_since = self.options.limits, self._client.sending_since
+        if sending_since is not None and now - sending_since > limits.send_timeout_s:
+            self.end(ClientTooSlow(f"nothing was read for {limits.send_timeout_s:g} s"))
+        elif now - self._started > limits.session_timeout_s:
+            self.end(SessionTooLong(f"sessions end after {limits.session_timeout_s:g} s"))
         elif self._end_after_turn is not None and not self.taking_turn:
             self.end(self._end_after_turn)
-        elif not self.taking_turn and now - self._last_message > self._settings.idle_timeout_s:
-            self.end(SessionIdle(f"nothing came for {self._settings.idle_timeout_s:g} s"))
-        elif now - self._last_audio > STALLED_S:
-            self._check_cut_off()
+        elif not self.taking_turn and now - max(self._last_heard_of, self._turns.ended_at) > limits.idle_timeout_s:
+            self.end(SessionIdle(f"nothing came for {limits.idle_timeout_s:g} s"))
+        elif self.quiet_s(now) > STALLED_S and self.options.turn_detection is not None:
             self._stream.end()  # a client that stops sending after its last word has said all
         self._floor.check()
 
-    def _check_cut_off(self) -> None:
-        """Nothing came for a while: the MP3 stream should not have stopped in mid-frame."""
-        if self._decoder is None or self._decoding or not self._listening:
-            return
-        if (cut_off := self._decoder.stop()) is not None:
-            self._tasks.start_soon(self._floor.tell_error, cut_off)  # not counted: the network may have stalled
+    # What comes from the client.
 
-    # What comes in.
+    def touch(self) -> None:
+        """Something came, whatever it was: the client is there."""
+        self._last_heard_of = time.monotonic()
 
-    async def receive(self, message: bytes) -> None:
-        """Take in one message of audio, coded as was agreed; waits while the VAD is behind."""
-        self._last_message = time.monotonic()
-        if self._decoder is not None:
-            await self._decode(message, self._decoder)
-        elif message:
-            self._block = block_bytes(len(message))
-            await self._hear(message)
-
-    async def _decode(self, message: bytes, decoder: mp3.Mp3Decoder) -> None:
-        """Decode a message in small steps: it may hold minutes, and neither they nor the work may come all at once."""
-        decoder.push(message)
-        self._decoding, steps = True, 0
-        while (pcm := await self._pull(decoder)) is not None:
-            await self._hear(pcm)
-            steps += 1
-            if steps > 1:
-                await anyio.lowlevel.checkpoint()
-        self._decoding = False
-
-    async def _pull(self, decoder: mp3.Mp3Decoder) -> bytes | None:
-        while True:
-            try:
-                return decoder.pull()
-            except BadAudio as error:
-                await self.receive_bad(error)
-
-    async def _hear(self, audio: bytes) -> None:
-        self._last_audio = time.monotonic()
-        if self._listening:
-            self._stream.push(audio)
+    async def hear(self, pcm: bytes) -> None:
+        """Take in audio of any length: int16 mono at the playback's rate. Waits while the VAD is behind."""
+        self._last_heard_of = self._last_audio = time.monotonic()
+        pcm = self._resampler.push(AudioChunk(pcm, self.playback.rate_hz))
+        self._stream.push(pcm)
+        if self._stream.listening:
             await self._stream.drain()
         else:
-            self._stream.skip(audio)
-            self._metrics.dropped_bytes.inc(len(audio))
+            self._metrics.dropped_bytes.inc(len(pcm))
 
-    async def receive_report(self, report: PlaybackReport) -> None:
-        """Take in how much of a reply has sounded."""
-        self._last_message = time.monotonic()
-        self._floor.report(report.turn_id, report.played_ms)
+    def report(self, turn_id: str, played_ms: float) -> None:
+        """So much of that turn's reply has sounded."""
+        self.touch()
+        self._turns.report(turn_id, played_ms)
 
-    async def receive_bad(self, error: BadMessage) -> None:
-        """Tell the client of a message that it should not have sent; raises the error when it goes on."""
-        self._last_message = time.monotonic()
-        self._bad_messages += 1
-        if self._bad_messages >= self._settings.bad_message_limit:
-            raise error
-        await self._floor.tell_error(error)
+    async def commit(self, *, wants_answer: bool = True) -> bool:
+        """The utterance is complete; false: there is none. Without an answer its words only go into the chat."""
+        self.touch()
+        return await self._stream.commit(wants_answer=wants_answer)
+
+    def clear(self) -> bool:
+        """Drop the utterance; false: there is none."""
+        self.touch()
+        return self._stream.clear()
+
+    async def respond(self, text: str = "", *, answer: str = "", interrupt: bool = False) -> str:
+        """Take a turn without speech; its id. An answer to the `text`, or to what was said so far; or this `answer`.
+
+        With `interrupt` it takes the place of a reply that is under way.
+
+        Raises:
+            ReplyActive: there is a reply already.
+        """
+        self.touch()
+        await self._until_handled()
+        while self._turns.reply is not None:
+            if not interrupt:
+                raise ReplyActive("a reply is under way")
+            await self._floor.cancel()
+            await self._until_handled()
+        if not self.playback.full_duplex:
+            self._stream.clear()
+            self._stream.deafen()
+        return await self._turns.respond(text, answer)
+
+    async def _until_handled(self) -> None:
+        """What was said before is a turn by now, if it is to be one."""
+        while self._in_hand or self._vad_out.statistics().current_buffer_used:
+            await self._handled.wait()
+
+    async def cancel(self) -> bool:
+        """End the reply that is under way; false: there is none. Nothing of it is sent any more."""
+        self.touch()
+        return await self._floor.cancel()
+
+    def truncate(self, item_id: str, played_ms: float) -> None:
+        """So much was heard of a reply that is over.
+
+        Raises:
+            ItemUnknown: the chat has no reply of that id.
+        """
+        self.touch()
+        self.chat.truncate(item_id, played_ms)
+
+    def configure(self, options: SessionOptions) -> None:
+        """Go on by other options: at once where an utterance is concerned, else from the next reply on."""
+        self.options = options
+        detection = options.turn_detection or TurnDetection()
+        progress = self.playback.full_duplex or options.partial_interval_ms > 0
+        endpointing = dataclasses.replace(detection.endpointing, progress_ms=WINDOW_MS if progress else 0)
+        if detection.speculation == "off":
+            endpointing = dataclasses.replace(endpointing, soft_end_ms=0)
+        self._stream.configure(endpointing, detects=options.turn_detection is not None)
+        self._turns.configure(options)
+        self._floor.configure(options)
+
+    def beside(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
+        """Have a protocol's own work done as long as the session lives."""
+        self._tasks.start_soon(work, *arguments)
+
+    async def tell_error(self, error: SpeechToSpeechError) -> None:
+        """Tell the client of something that it should not have sent, or that can't be done."""
+        await self._turns.tell_error(error)
+
+    # What the VAD says.
 
     def _on_vad_event(self, event: VadEvent) -> None:
         waiting = self._vad_in.statistics().current_buffer_used
         if isinstance(event, VoiceContinued) and (waiting or not self._floor.wants_progress):
             return
-        if isinstance(event, VoiceStopped) and not self.full_duplex:
-            self._listening = False
-            self._stream.reset()
+        if isinstance(event, VoiceStopped) and event.wants_answer and not self.playback.full_duplex:
+            self._stream.deafen()
         self._vad_in.send_nowait((event, time.monotonic()))
         if waiting + 1 >= VAD_EVENTS:
             self._stream.pause()
@@ -207,33 +273,3 @@ class Session:
     def _without_echo(self, window: bytes, end_ms: float) -> bytes:
         assert self._echo is not None
         return self._echo.clean(window, end_ms).pcm
-
-    # For the floor.
-
-    def new_playout(self, record: TurnRecord) -> Playout:
-        on_sent = self._remember_sent if self._echo else None
-        encoder = mp3.Mp3Encoder(self.options.bitrate_kbps) if self._decoder else None
-        send = self._client.send_audio
-        return Playout(send, record, self._playing, block=self._block, on_sent=on_sent, encoder=encoder)
-
-    def _remember_sent(self, block: bytes, in_s: float) -> None:
-        assert self._echo is not None
-        self._echo.sent(block, self._stream.received_ms + in_s * 1000)
-
-    def end_after(self, silence_ms: float) -> None:
-        self._stream.end_after(silence_ms)
-
-    def utterance(self) -> bytes:
-        return self._stream.utterance
-
-    def listen(self) -> None:
-        """Half duplex: what came in during the turn is dropped."""
-        if not self.full_duplex:
-            self._stream.reset()
-            self._listening = True
-            self._last_audio = time.monotonic()
-        self._last_message = time.monotonic()  # listening to a long reply was not idle
-
-    def turn_done(self) -> None:
-        if self._end_after_turn is not None and not self._floor.taking_turn:
-            self.end(self._end_after_turn)

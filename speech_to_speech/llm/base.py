@@ -2,12 +2,12 @@
 
 from typing import ClassVar, Protocol
 
-from speech_to_speech.frames import ChatRequest
+from speech_to_speech.frames import ChatRequest, ToolCall
 from speech_to_speech.workers.model import Model
 
 
-class LanguageModel(Model[ChatRequest, str], Protocol):
-    """Emits the answer of each job as text deltas, each as soon as it is there."""
+class LanguageModel(Model[ChatRequest, str | ToolCall], Protocol):
+    """Emits the answer of each job as text deltas, each as soon as it is there, and the tools that it asks for."""
 
     languages: ClassVar[frozenset[str] | None]
     """The ISO 639 codes of those that it answers in; None, or no such attribute: any."""

@@ -32,6 +32,8 @@ __all__ = ["CONFIRMED", "Claim", "Evicted", "Outputs", "Worker"]
 
 logger = logging.getLogger(__name__)
 
+OnBatch = Callable[[str, int], None]
+
 IDLE_POLL_S = 1.0  # how often an idle worker looks after its process
 RESTART_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -54,7 +56,7 @@ class Worker(Generic[In, Out]):
         queue_limit: int = 1024,
         timeout_s: float = 15.0,
         evicts: bool = False,
-        on_batch: Callable[[str, int], None] | None = None,
+        on_batch: OnBatch | None = None,
     ) -> None:
         self.stage = stage
         self.model = model

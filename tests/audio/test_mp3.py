@@ -11,6 +11,7 @@ from speech import spoken
 
 from speech_to_speech.audio.mp3 import (
     BLOCK_BYTES,
+    BLOCK_MS,
     FRAME_BYTES,
     HELD_MS,
     PRIMING_SAMPLES,
@@ -22,7 +23,7 @@ from speech_to_speech.audio.mp3_frames import GARBAGE_BYTES, HIGH_KBPS, LOW_KBPS
 from speech_to_speech.audio.samples import to_float, to_pcm
 from speech_to_speech.errors import BadAudio
 from speech_to_speech.frames import SAMPLE_RATE_HZ, pcm_ms
-from speech_to_speech.wire.ws.messages import BITRATES_KBPS, LONGEST_BLOCK, SHORTEST_BLOCK
+from speech_to_speech.wire.ws.messages import BITRATES_KBPS, LONGEST_BLOCK_MS, SHORTEST_BLOCK_MS
 
 TEXT = "What do you think about a long holiday near the sea?"
 FRAME = 288  # bytes at 64 kbps
@@ -96,7 +97,7 @@ def test_of_whole_blocks_the_encoder_holds_what_it_says() -> None:
 
 
 def test_replies_go_out_in_blocks_that_the_protocol_allows() -> None:
-    assert SHORTEST_BLOCK <= BLOCK_BYTES <= LONGEST_BLOCK
+    assert SHORTEST_BLOCK_MS <= BLOCK_MS <= LONGEST_BLOCK_MS
 
 
 @pytest.mark.parametrize("kbps", BITRATES_KBPS)

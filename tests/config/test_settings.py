@@ -14,7 +14,6 @@ from speech_to_speech.config import registry
 from speech_to_speech.config.profiles import PROFILES
 from speech_to_speech.config.registry import STAGES, Backend, find, register_model
 from speech_to_speech.config.settings import NAMES, Settings, describe, load_settings
-from speech_to_speech.conversation.endpointing import EndpointOptions
 from speech_to_speech.errors import BackendMissing, SettingsError
 
 OWN_BACKEND = """
@@ -155,20 +154,6 @@ def test_a_list_is_comma_separated(json_file: Any) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         load().port = 1  # type: ignore[misc]
-
-
-def test_endpointing_settings_are_handed_on() -> None:
-    settings = load("--thresh", "0.5", "--min_silence_ms", "300", "--max_speech_ms", "inf")
-    expected = EndpointOptions(thresh=0.5, min_silence_ms=300, max_speech_ms=float("inf"), soft_end_ms=96)
-    assert settings.endpointing == expected
-
-
-def test_endpointing_defaults_are_the_same_in_both_places() -> None:
-    assert load().endpointing == EndpointOptions(soft_end_ms=96)
-
-
-def test_without_speculation_there_are_no_soft_ends() -> None:
-    assert load("--speculation", "off").endpointing == EndpointOptions()
 
 
 def test_a_service_without_a_turn_detector_has_no_options_for_one() -> None:

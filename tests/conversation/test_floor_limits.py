@@ -12,9 +12,10 @@ from working import KINDS, Gate, model_of, running, working
 
 from speech_to_speech.config.settings import load_settings
 from speech_to_speech.conversation import events
-from speech_to_speech.conversation.playout import Playout, PlayoutOptions
+from speech_to_speech.conversation.client import Playback
+from speech_to_speech.conversation.playout import Playout
 from speech_to_speech.conversation.turn_record import TurnRecord
-from speech_to_speech.errors import ServiceStopping, SessionIdle, SettingsError
+from speech_to_speech.errors import ServiceStopping, SessionIdle, SettingsError, SpeechToSpeechError
 from speech_to_speech.frames import pcm_bytes, pcm_ms
 from speech_to_speech.workers.worker import Claim, Evicted
 
@@ -259,8 +260,24 @@ class Listener:
         self.told.append((self._clock.ms, block, self._clock.ms + in_s * 1000))
 
 
-async def send_nowhere(block: bytes) -> None:
-    pass
+class Nowhere:
+    """A client that keeps nothing."""
+
+    sending_since: float | None = None
+
+    async def send_audio(self, turn_id: str, pcm: bytes) -> None:
+        pass
+
+    async def send_event(self, event: events.Event) -> None:
+        pass
+
+    async def close(self, error: SpeechToSpeechError | None) -> None:
+        pass
+
+
+def playing(listener: Listener, *, holds: bool = False) -> Playout:
+    playback = Playback(block_bytes=pcm_bytes(BLOCK_MS), holds=holds)
+    return Playout(Nowhere(), TurnRecord("s", "t"), playback, on_sent=listener)
 
 
 async def numbered(blocks: int, stalls_s: dict[int, float] | None = None) -> AsyncIterator[bytes]:
@@ -272,9 +289,8 @@ async def numbered(blocks: int, stalls_s: dict[int, float] | None = None) -> Asy
 
 @in_virtual_time
 async def test_after_a_hold_the_blocks_that_may_not_have_sounded_are_told_again() -> None:
-    listener, record = Listener(), TurnRecord("s", "t")
-    options = PlayoutOptions(holds=True)
-    playout = Playout(send_nowhere, record, options, block=pcm_bytes(BLOCK_MS), on_sent=listener)
+    listener = Listener()
+    playout = playing(listener, holds=True)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(playout.play, numbered(40))
         await anyio.sleep(0.6)
@@ -288,7 +304,7 @@ async def test_after_a_hold_the_blocks_that_may_not_have_sounded_are_told_again(
     assert {ms for ms, _, _ in again} == {2100}
     assert [block for _, block, _ in again] == [block for _, block, _ in held[-len(again) :]]
     assert [at for _, _, at in again] == pytest.approx([at + 1500 for _, _, at in held[-len(again) :]])
-    sounds_until_ms = [at + BLOCK_MS + options.client_buffer_ms + BLOCK_MS for _, _, at in held]
+    sounds_until_ms = [at + BLOCK_MS + Playback().buffer_ms + BLOCK_MS for _, _, at in held]
     unplayed = [block for (_, block, _), until_ms in zip(held, sounds_until_ms, strict=True) if until_ms > 600]
     assert {block for _, block, _ in again} >= set(unplayed)
     assert len(again) <= len(unplayed) + 3
@@ -300,7 +316,7 @@ async def test_after_a_hold_the_blocks_that_may_not_have_sounded_are_told_again(
 @in_virtual_time
 async def test_a_client_that_does_not_hold_is_told_of_no_block_twice() -> None:
     listener = Listener()
-    playout = Playout(send_nowhere, TurnRecord("s", "t"), PlayoutOptions(), block=pcm_bytes(BLOCK_MS), on_sent=listener)
+    playout = playing(listener)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(playout.play, numbered(40))
         await anyio.sleep(0.6)
@@ -313,7 +329,7 @@ async def test_a_client_that_does_not_hold_is_told_of_no_block_twice() -> None:
 @in_virtual_time
 async def test_after_a_stale_report_no_more_is_played_than_can_have_been() -> None:
     listener = Listener()
-    playout = Playout(send_nowhere, TurnRecord("s", "t"), PlayoutOptions(), block=pcm_bytes(BLOCK_MS), on_sent=listener)
+    playout = playing(listener)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(playout.play, numbered(30, {10: 5.0}))
         await anyio.sleep(0.4)

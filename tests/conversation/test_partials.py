@@ -62,9 +62,9 @@ async def test_partials_come_while_one_speaks_and_the_final_transcript_last(scri
     async with conversation("--partial_interval_ms=200") as talk:
         for _ in range(8):
             asked = len(script.asked["stt"])
-            await talk.session.receive(fakes.square(512))
+            await talk.session.hear(fakes.square(512))
             await eventually(lambda asked=asked: len(script.asked["stt"]) > asked, "a partial is asked for")
-            await eventually(lambda: talk.pipeline.workers["stt"].idle, "and given")
+            await eventually(lambda: talk.models.workers["stt"].idle, "and given")
         await talk.say(ms=32)
         await talk.until_done()
         partials = talk.client.of(events.SpeechPartial)
@@ -81,9 +81,9 @@ async def test_partials_are_shed_while_stt_works_for_others(script: Script) -> N
         gate = script.gate()
         script.stt = fakes.hanging(gate)
         await other.say()
-        worker = talk.pipeline.workers["stt"]
+        worker = talk.models.workers["stt"]
         await eventually(lambda: worker.waiting == 1, "a partial of the other's hangs, its speculation waits")
-        await talk.session.receive(fakes.square(1600))
+        await talk.session.hear(fakes.square(1600))
         await eventually(lambda: not talk.session._stream.has_window, "all is judged")
         assert worker.waiting == 1
         gate.set()

@@ -9,11 +9,13 @@ import anyio
 import pytest
 
 from speech_to_speech.conversation import playout as playout_module
-from speech_to_speech.conversation.playout import Playout, PlayoutOptions
+from speech_to_speech.conversation.client import Playback
+from speech_to_speech.conversation.events import Event, ReplySent
+from speech_to_speech.conversation.playout import Playout
 from speech_to_speech.conversation.turn_record import TurnRecord
-from speech_to_speech.errors import ReplyTooLong
+from speech_to_speech.errors import ReplyTooLong, SpeechToSpeechError
 from speech_to_speech.frames import pcm_bytes, pcm_ms
-from speech_to_speech.wire.ws.messages import LONGEST_BLOCK, SHORTEST_BLOCK, block_bytes
+from speech_to_speech.wire.ws.messages import LONGEST_BLOCK_MS, SHORTEST_BLOCK_MS, block_bytes
 
 pytestmark = pytest.mark.anyio
 
@@ -64,11 +66,20 @@ class Client:
     blocks: list[bytes] = dataclasses.field(default_factory=list)
     times_ms: list[float] = dataclasses.field(default_factory=list)
     slow_s: float = 0.0
+    events: list[Event] = dataclasses.field(default_factory=list)
+    sending_since: float | None = None
 
-    async def send_audio(self, block: bytes) -> None:
+    async def close(self, error: SpeechToSpeechError | None) -> None:
+        raise AssertionError("a playout closes nothing")
+
+    async def send_audio(self, turn_id: str, block: bytes) -> None:
+        assert turn_id == "turn"
         self.clock.now_s += self.slow_s
         self.blocks.append(block)
         self.times_ms.append((self.clock.now_s - START_S) * 1000)
+
+    async def send_event(self, event: Event) -> None:
+        self.events.append(event)
 
     def ahead_ms(self) -> list[float]:
         """How much audio the client holds right after each block, if it never ran dry."""
@@ -90,8 +101,9 @@ def client(clock: Clock) -> Client:
 
 def start(client: Client, block: int = pcm_bytes(BLOCK_MS), **options: Any) -> Reply:
     record = TurnRecord("session", "turn")
-    playing = PlayoutOptions(**{"max_reply_s": 60.0, **options})
-    return Reply(Playout(client.send_audio, record, playing, block=block), client, record)
+    max_reply_s = options.pop("max_reply_s", 60.0)
+    playback = Playback(block_bytes=block, **options)
+    return Reply(Playout(client, record, playback, max_reply_s=max_reply_s), client, record)
 
 
 async def audio(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -141,7 +153,7 @@ async def test_a_reply_without_audio_sends_nothing(client: Client) -> None:
 
 
 def test_blocks_are_as_long_as_the_clients_between_20_and_128_ms() -> None:
-    assert (pcm_bytes(20), pcm_bytes(128)) == (SHORTEST_BLOCK, LONGEST_BLOCK)
+    assert (pcm_bytes(20), pcm_bytes(128)) == (pcm_bytes(SHORTEST_BLOCK_MS), pcm_bytes(LONGEST_BLOCK_MS))
     assert [block_bytes(n) for n in (2, 640, 1024, 4096, 5000)] == [640, 640, 1024, 4096, 4096]
 
 
@@ -233,7 +245,7 @@ async def test_the_end_waits_until_the_client_has_played_everything(client: Clie
 
 
 async def test_the_end_counts_the_clients_buffer(client: Client, clock: Clock) -> None:
-    reply = start(client, client_buffer_ms=700.0)
+    reply = start(client, buffer_ms=700.0)
     await reply.playout.play(audio(sound(BLOCK_MS)))
     await reply.playout.wait_played()
     assert clock.now_s - START_S == about((BLOCK_MS + 700 + BLOCK_MS) / 1000)
@@ -260,6 +272,25 @@ async def test_the_record_has_the_length_and_the_times(client: Client, clock: Cl
     assert reply.record.reply_ms == pytest.approx(32 * BLOCK_MS)
     assert reply.record.first_audio_sent is not None
     assert reply.record.last_audio_sent == pytest.approx(START_S + client.times_ms[-1] / 1000)
+
+
+async def test_the_end_of_the_audio_is_told_before_it_is_waited_for(client: Client, clock: Clock) -> None:
+    reply = start(client)
+    await reply.playout.play(audio(sound(10 * BLOCK_MS)))
+    assert client.events == []
+    await reply.playout.wait_played()
+    assert client.events == [ReplySent("turn")]
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 24_000, 48_000])
+async def test_blocks_and_times_are_those_of_the_rate(client: Client, clock: Clock, rate_hz: int) -> None:
+    reply = start(client, block=pcm_bytes(BLOCK_MS, rate_hz), rate_hz=rate_hz, max_reply_s=1.0)
+    await reply.playout.play(audio(bytes(pcm_bytes(960, rate_hz))))
+    await reply.playout.wait_played()
+    assert reply.record.reply_ms == pytest.approx(960)
+    assert clock.now_s - START_S == about(0.96 + 0.132)
+    with pytest.raises(ReplyTooLong):
+        await reply.playout.play(audio(bytes(pcm_bytes(100, rate_hz))))
 
 
 # Too long.

@@ -1,13 +1,13 @@
 """A reply that is paused, goes on or stops, and where it is heard by then."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import anyio
 import pytest
 from test_playout import BLOCK_MS, Client, Clock, anyio_backend, audio, client, clock, sound, start
 
-from speech_to_speech.conversation.playout import Playout, PlayoutOptions
-from speech_to_speech.conversation.turn_record import TurnRecord
+from speech_to_speech.conversation.events import ReplySent
 from speech_to_speech.errors import PlaybackUnknown
 
 pytestmark = pytest.mark.anyio
@@ -20,8 +20,8 @@ def at_block(client: Client, number: int, act: Callable[[], object]) -> None:
     """Do something when that block is sent."""
     send = client.send_audio
 
-    async def send_audio(block: bytes) -> None:
-        await send(block)
+    async def send_audio(turn_id: str, block: bytes) -> None:
+        await send(turn_id, block)
         if len(client.blocks) == number:
             act()
 
@@ -121,7 +121,7 @@ async def test_a_report_never_takes_back_an_earlier_one(client: Client) -> None:
 
 
 async def test_of_a_client_that_must_report_only_the_reported_is_played(client: Client, clock: Clock) -> None:
-    reply = start(client, paced=False, reports=True)
+    reply = start(client, paced=False, reports="always")
     await reply.playout.play(audio(sound(960)))
     clock.now_s += 60
     assert reply.playout.played_ms == 0
@@ -148,15 +148,42 @@ async def test_a_listener_is_told_of_each_block_and_when_it_sounds(client: Clien
 
 
 async def test_who_must_report_and_does_not_is_told() -> None:
-    sent: list[bytes] = []
-
-    async def send(block: bytes) -> None:
-        sent.append(block)
-
-    options = PlayoutOptions(paced=False, reports=True, report_timeout_s=0.01)
-    playout = Playout(send, TurnRecord("s", "t"), options, block=1024)
-    await playout.play(audio(sound(320)))
+    reply = start(Client(SimpleNamespace(now_s=0.0)), paced=False, reports="always", report_timeout_s=0.01)
+    await reply.playout.play(audio(sound(320)))
     with pytest.raises(PlaybackUnknown):
-        await playout.wait_played()
-    playout.report(320)
-    await playout.wait_played()
+        await reply.playout.wait_played()
+    reply.playout.report(320)
+    await reply.playout.wait_played()
+
+
+async def test_an_unpaced_client_that_reports_on_a_cut_plays_by_the_clock(client: Client, clock: Clock) -> None:
+    reply = start(client, paced=False, reports="on a cut")
+    await reply.playout.play(audio(sound(960)))
+    assert len(client.blocks) == 30
+    assert reply.playout.played_ms == 0
+    clock.now_s += BUFFER_S + 0.4
+    assert reply.playout.played_ms == pytest.approx(400, abs=2)
+    reply.playout.report(416)
+    assert reply.playout.played_ms == pytest.approx(416, abs=2)
+    await reply.playout.wait_played()
+    assert clock.now_s - 1000 == pytest.approx(0.96 + BUFFER_S, abs=0.01)
+
+
+async def test_the_end_of_a_paused_reply_is_told_when_it_goes_on(client: Client) -> None:
+    reply = start(client, paced=False)
+    await reply.playout.play(audio(sound(320)))
+    reply.playout.pause()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reply.playout.wait_played)
+        await anyio.wait_all_tasks_blocked()
+        assert client.events == []
+        reply.playout.resume()
+    assert client.events == [ReplySent("turn")]
+
+
+async def test_the_end_of_a_reply_that_was_stopped_is_not_told(client: Client) -> None:
+    reply = start(client, paced=False)
+    await reply.playout.play(audio(sound(320)))
+    reply.playout.stop()
+    await reply.playout.wait_played()
+    assert client.events == []

@@ -333,7 +333,7 @@ class Course:
     @property
     def in_turn(self) -> bool:
         for _, item in reversed(self.log):
-            if item == DONE:
+            if item == DONE or isinstance(item, events.TurnEnded):
                 return False
             if isinstance(item, events.SpeechStopped):
                 return True
@@ -394,7 +394,7 @@ class Course:
                 pcm = virtual.sound(WINDOW_MS, Models.WORDS["never" if unheard else kind] + number)
             else:
                 self._silence_ms += WINDOW_MS
-            await self.talk.session.receive(pcm)
+            await self.talk.session.hear(pcm)
 
     async def _report(self, known: bool) -> None:
         turns = turns_of(self.log)
@@ -547,7 +547,7 @@ def only_words_or_long_speech_interrupt(course: Course) -> None:
 
 
 def a_turn_is_not_overheard(course: Course) -> None:
-    """Half duplex: nothing that is said between the endpoint and DONE is ever transcribed."""
+    """Half duplex: nothing that is said between the endpoint and the end of the turn is ever transcribed."""
     heard = {level for asked in course.models.script.asked["stt"] for level in levels_of(asked.request.pcm)}
     assert not {level for level in heard if level >= Models.WORDS["never"]}, f"at {course.log}"
 
@@ -654,7 +654,7 @@ def the_model_is_shown_what_was_heard(course: Course) -> None:
 def nobody_works_for_what_is_over(course: Course) -> None:
     assert not course.lingering, f"under way at the end: {course.lingering}"
     assert course.tasks == (2 if course.left else 3), f"{course.tasks} tasks at the end"
-    for stage, worker in course.talk.service.pipeline.workers.items():
+    for stage, worker in course.talk.service.models.workers.items():
         assert not worker._line, f"{stage}: requests wait"
         assert not worker._running, f"{stage}: a request is under way"
 
@@ -663,7 +663,7 @@ def the_session_leaves_nothing(course: Course) -> None:
     assert course.talk.over.is_set(), "the session did not end"
     names = {task.get_name() for task in asyncio.all_tasks()}
     assert len(asyncio.all_tasks()) == 2, f"tasks are left: {names}"
-    assert course.talk.service.pipeline.vad._sessions == 0
+    assert course.talk.service.models.pipeline.vad._sessions == 0
 
 
 def speculations_are_used_or_wasted(course: Course) -> None:

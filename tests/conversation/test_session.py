@@ -1,6 +1,7 @@
 """A conversation with scripted models: one DONE per turn whatever happens, and nothing shared between sessions."""
 
 import contextlib
+import dataclasses
 import gc
 import logging
 import threading
@@ -16,14 +17,15 @@ import pytest
 from fakes import Script
 from service import eventually
 
-from speech_to_speech.config.settings import load_settings
+from speech_to_speech.config.settings import Settings, load_settings
 from speech_to_speech.conversation import events
 from speech_to_speech.conversation.client import ClientGone
 from speech_to_speech.conversation.metrics import Metrics
-from speech_to_speech.conversation.pipeline import Pipeline
 from speech_to_speech.conversation.session import Session
 from speech_to_speech.errors import ClientTooSlow, SessionIdle, SessionTooLong, SpeechToSpeechError
 from speech_to_speech.frames import Transcript, pcm_bytes, pcm_ms
+from speech_to_speech.service.models import Models, playback, session_options
+from speech_to_speech.wire.ws.connection import playback_of
 from speech_to_speech.wire.ws.messages import StreamOptions
 from speech_to_speech.workers.model import Job
 
@@ -42,14 +44,18 @@ class Client:
         self.sent: list[Any] = []
         self.gone = False
 
-    async def send_audio(self, pcm: bytes) -> None:
+    async def send_audio(self, turn_id: str, pcm: bytes) -> None:
         self._take(pcm)
 
-    async def send_done(self) -> None:
-        self._take(DONE)
-
     async def send_event(self, event: events.Event) -> None:
+        if isinstance(event, events.ReplySent):
+            return
         self._take(event)
+        if isinstance(event, events.TurnEnded):
+            self._take(DONE)
+
+    async def close(self, error: SpeechToSpeechError | None) -> None:
+        self.gone = True
 
     def _take(self, item: Any) -> None:
         if self.gone:
@@ -85,13 +91,13 @@ class Talk:
     """A session and its client."""
 
     def __init__(
-        self, pipeline: Pipeline, metrics: Metrics, number: int, *, paced: bool, full_duplex: bool = False
+        self, settings: Settings, models: Models, metrics: Metrics, number: int, options: StreamOptions
     ) -> None:
-        self.pipeline = pipeline
+        self.models = models
         self.metrics = metrics
         self.client = Client()
-        options = StreamOptions(events=True, paced=paced, full_duplex=full_duplex)
-        self.session = Session(f"s{number}", pipeline, metrics, self.client, options)
+        playing = dataclasses.replace(playback_of(options, playback(settings)), block_bytes=2048)
+        self.session = Session(f"s{number}", models.pipeline, metrics, self.client, playing, session_options(settings))
         self.over = threading.Event()
 
     async def run(self) -> None:
@@ -101,7 +107,7 @@ class Talk:
     async def say(self, ms: float = 640, level: int = 5000, silence_ms: float = 320) -> None:
         pcm = fakes.square(ms, level) + bytes(pcm_bytes(silence_ms))
         for start in range(0, len(pcm), 2048):
-            await self.session.receive(pcm[start : start + 2048])
+            await self.session.hear(pcm[start : start + 2048])
 
     async def until(self, condition: Callable[[Client], Any], what: str) -> None:
         await eventually(lambda: condition(self.client), what, LIMIT_S)
@@ -129,12 +135,13 @@ async def conversations(
 ) -> AsyncIterator[list[Talk]]:
     settings = load_settings([*SCRIPTED, *flags], {})
     metrics = Metrics()
-    pipeline = Pipeline(settings, metrics)
+    models = Models(settings, metrics)
+    options = StreamOptions(events=True, paced=paced, full_duplex=full_duplex)
     try:
-        await pipeline.load()
+        await models.load()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(pipeline.vad.run)
-            talks = [Talk(pipeline, metrics, number, paced=paced, full_duplex=full_duplex) for number in range(count)]
+            tasks.start_soon(models.pipeline.vad.run)
+            talks = [Talk(settings, models, metrics, number, options) for number in range(count)]
             for talk in talks:
                 tasks.start_soon(talk.run)
             yield talks
@@ -145,7 +152,7 @@ async def conversations(
     finally:
         fakes.SCRIPT.release()
         with anyio.CancelScope(shield=True):
-            await pipeline.close()
+            await models.close()
 
 
 @contextlib.asynccontextmanager
@@ -233,7 +240,7 @@ async def test_a_failing_stage_ends_the_turn_with_its_error_and_one_done(
 
         script.release()
         script.reset()
-        await eventually(lambda: talk.pipeline.workers[stage].healthy, "recovered")
+        await eventually(lambda: talk.models.workers[stage].healthy, "recovered")
         await talk.take_turn()
         assert talk.client.outcomes == ["failed", "spoken"]
         assert talk.client.done == 2
@@ -328,11 +335,11 @@ async def test_audio_during_a_turn_is_dropped_but_counted(script: Script) -> Non
 
 async def test_empty_messages_are_harmless() -> None:
     async with conversation() as talk:
-        await talk.session.receive(b"")
+        await talk.session.hear(b"")
         await talk.say(ms=320, silence_ms=0)
-        await talk.session.receive(b"")
+        await talk.session.hear(b"")
         await talk.say(ms=320)
-        await talk.session.receive(b"")
+        await talk.session.hear(b"")
         await talk.until_done()
         assert {len(block) for block in talk.client.of(bytes)} == {2048}
         assert talk.client.outcomes == ["spoken"]
@@ -436,7 +443,7 @@ async def test_a_slow_transcriber_holds_the_vad_back_and_loses_nothing(script: S
 async def test_a_failing_vad_is_told_and_the_session_goes_on(script: Script) -> None:
     async with conversation() as talk:
         script.vad = fakes.raising
-        await talk.session.receive(fakes.square(32))
+        await talk.session.hear(fakes.square(32))
         await talk.until(lambda client: client.of(events.Error), "the error")
         [error] = talk.client.of(events.Error)
         assert (error.code, error.stage, error.turn_id) == ("stage_failed", "vad", None)
@@ -460,15 +467,15 @@ async def test_the_end_of_a_session_cancels_its_jobs_and_frees_its_place(script:
         await talk.say()
         await eventually(lambda: script.asked["llm"], "the model works")
         await other.say()
-        await eventually(lambda: talk.pipeline.workers["llm"].waiting == 1, "the other waits")
+        await eventually(lambda: talk.models.workers["llm"].waiting == 1, "the other waits")
         await other.until(lambda client: client.of(events.SpeechStopped), "it is a turn")
         other.session.end()
         await eventually(other.over.is_set, "the other has ended")
-        assert talk.pipeline.workers["llm"].waiting == 0
+        assert talk.models.workers["llm"].waiting == 0
         talk.session.end()
         await eventually(talk.over.is_set, "the session has ended")
         await eventually(seen.is_set, "the model sees the cancel", 2.0)
-        assert talk.pipeline.vad._sessions == 0
+        assert talk.models.pipeline.vad._sessions == 0
         assert talk.client.done == other.client.done == 0
         assert talk.metrics.turns.labels("cancelled")._value.get() == 2
         gc.collect()  # a stream left open warns
@@ -539,7 +546,7 @@ async def test_a_client_that_is_gone_ends_the_session_quietly(script: Script) ->
         gate.set()
         await eventually(talk.over.is_set, "the session has ended")
         assert talk.session.error is None
-        assert talk.pipeline.vad._sessions == 0
+        assert talk.models.pipeline.vad._sessions == 0
 
 
 @pytest.mark.parametrize(

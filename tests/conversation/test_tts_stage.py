@@ -158,7 +158,7 @@ async def test_the_code_of_one_conversation_does_not_silence_another() -> None:
 @in_virtual_time
 async def test_a_model_may_want_the_text_as_it_is_written() -> None:
     async with conversation() as talk:
-        talk.service.pipeline.tts.as_written = True
+        talk.service.models.pipeline.tts.as_written = True
         talk.service.script.llm = virtual.answer(f"{PRICE} {CODE}")
         await talk.take_turn()
         assert spoken(talk)[0].startswith(PRICE)

@@ -429,8 +429,9 @@ async def test_positions_count_audio_that_nobody_listened_to() -> None:
     heard = Heard()
     async with listening(ByHand()) as stage:
         stream = stage.open(OPTIONS, heard)
-        stream.skip(silence(12_345))
-        stream.reset()
+        stream.deafen()
+        stream.push(silence(12_345))
+        stream.listen()
         stream.push(SPEECH)
         assert await heard.until(1) == [VoiceStarted(12_345.0)]
 

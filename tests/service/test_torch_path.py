@@ -14,23 +14,25 @@ import pytest
 from service import eventually, resident_mib, spoken
 
 from speech_to_speech.config.settings import load_settings
+from speech_to_speech.conversation.client import Playback
 from speech_to_speech.conversation.events import Event
 from speech_to_speech.conversation.metrics import Metrics
+from speech_to_speech.conversation.options import SessionOptions
 from speech_to_speech.conversation.pipeline import Pipeline
-from speech_to_speech.conversation.playout import Playout, PlayoutOptions
+from speech_to_speech.conversation.playout import Playout
 from speech_to_speech.conversation.reply import Reply
 from speech_to_speech.conversation.turn_record import TurnRecord
 from speech_to_speech.frames import ChatRequest, Message
 from speech_to_speech.languages import SIX
+from speech_to_speech.service.models import Models
 from speech_to_speech.tts.espeak import VOICES
 
 pytest.importorskip("transformers")
 
 PHRASES = json.loads((Path(__file__).parents[2] / "tiny_models" / "phrases.json").read_text())
 ALL = [(language, phrase) for language in SIX for phrase in PHRASES[language]]
-PLAYING = PlayoutOptions(
-    paced=False, holds=False, reports=False, lead_ms=0, client_buffer_ms=0, report_timeout_s=5, max_reply_s=60
-)
+PLAYBACK = Playback(paced=False)
+OPTIONS = SessionOptions(language="auto")
 CANCELS = 200
 TURNS = 500
 AT_ONCE = 8
@@ -40,12 +42,12 @@ SETTLED = 100  # turns until every buffer has its size
 
 @asynccontextmanager
 async def tiny_pipeline() -> AsyncIterator[Pipeline]:
-    pipeline = Pipeline(load_settings(["--profile", "tiny", "--language", "auto"], {}), Metrics())
+    models = Models(load_settings(["--profile", "tiny", "--language", "auto"], {}), Metrics())
     try:
-        await pipeline.load()
-        yield pipeline
+        await models.load()
+        yield models.pipeline
     finally:
-        await pipeline.close()
+        await models.close()
 
 
 def question(number: int) -> tuple[str, dict[str, str], bytes]:
@@ -61,14 +63,18 @@ class Turn:
         self.events: list[Event] = []
         self.audio_bytes = 0
         record = TurnRecord("session", f"turn-{number}")
-        playout = Playout(self._send, record, PLAYING, block=2048)
-        self.reply = Reply(record, pcm, [], False, playout, self._tell)
+        self.reply = Reply(record, OPTIONS, Playout(self, record, PLAYBACK), self.send_event, transcripts=[], pcm=pcm)
 
-    async def _send(self, pcm: bytes) -> None:
+    sending_since: float | None = None
+
+    async def send_audio(self, turn_id: str, pcm: bytes) -> None:
         self.audio_bytes += len(pcm)
 
-    async def _tell(self, event: Event) -> None:
+    async def send_event(self, event: Event) -> None:
         self.events.append(event)
+
+    async def close(self, error: Exception | None) -> None:
+        pass
 
     async def _ask(self, reply: Reply) -> ChatRequest:
         reply.language = reply.language_heard
@@ -91,7 +97,7 @@ def pages_taken(pipeline: Pipeline) -> int:
 
 
 def at_rest(pipeline: Pipeline) -> bool:
-    return all(worker.idle for worker in pipeline.workers.values())
+    return all(stage.worker.idle for stage in (pipeline.stt, pipeline.llm, pipeline.tts))
 
 
 async def take_many(pipeline: Pipeline, first: int, count: int) -> None:

@@ -10,6 +10,7 @@ The models called `virtual` do what the `Script` of their service says.
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import inspect
 import selectors
@@ -26,11 +27,10 @@ from anyio.abc import TaskGroup
 from speech_to_speech.config.registry import register_model
 from speech_to_speech.config.settings import Settings, load_settings
 from speech_to_speech.conversation import events
-from speech_to_speech.conversation.client import ClientGone
+from speech_to_speech.conversation.client import ClientGone, Playback
 from speech_to_speech.conversation.metrics import Metrics
-from speech_to_speech.conversation.pipeline import Pipeline
 from speech_to_speech.conversation.session import Session
-from speech_to_speech.errors import first_of
+from speech_to_speech.errors import SpeechToSpeechError, first_of
 from speech_to_speech.frames import (
     AudioChunk,
     ChatRequest,
@@ -40,8 +40,8 @@ from speech_to_speech.frames import (
     WordStart,
     pcm_bytes,
 )
+from speech_to_speech.service.models import Models, playback, session_options
 from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_MS, VadRequest, VadResult
-from speech_to_speech.wire.ws.messages import PlaybackReport, StreamOptions
 from speech_to_speech.workers.model import Job, WorkerKind
 from speech_to_speech.workers.worker import Worker
 
@@ -421,19 +421,26 @@ class Client:
     def __init__(self, clock: Loop, send_ms: float | None = None) -> None:
         self.sending_since: float | None = None
         self.log: list[tuple[float, Any]] = []
+        self.audio_of: list[str] = []
+        """The turn of each block of audio."""
         self.gone = False
         self._clock = clock
         self._send_ms = send_ms
         self._more = anyio.Event()
 
-    async def send_audio(self, pcm: bytes) -> None:
+    async def send_audio(self, turn_id: str, pcm: bytes) -> None:
+        self.audio_of.append(turn_id)
         await self._take(pcm)
 
-    async def send_done(self) -> None:
-        await self._take(DONE)
-
     async def send_event(self, event: events.Event) -> None:
+        if isinstance(event, events.ReplySent):
+            return
         await self._take(event)
+        if isinstance(event, events.TurnEnded):
+            await self._take(DONE)
+
+    async def close(self, error: SpeechToSpeechError | None) -> None:
+        self.gone = True
 
     async def _take(self, item: Any) -> None:
         if self.gone:
@@ -501,13 +508,13 @@ class Talk:
     async def say(self, ms: float = 640, level: int = 5000) -> None:
         for _ in range(round(ms / WINDOW_MS)):
             await anyio.sleep(WINDOW_MS / 1000)
-            await self.session.receive(sound(WINDOW_MS, level))
+            await self.session.hear(sound(WINDOW_MS, level))
 
     async def pause(self, ms: float) -> None:
         """Send silence."""
         for _ in range(round(ms / WINDOW_MS)):
             await anyio.sleep(WINDOW_MS / 1000)
-            await self.session.receive(bytes(WINDOW_BYTES))
+            await self.session.hear(bytes(WINDOW_BYTES))
 
     async def until(self, condition: Callable[[Client], Any], limit_s: float = 60.0) -> None:
         """Send nothing until what was sent meets the condition."""
@@ -532,7 +539,7 @@ class Talk:
         await self.until_done(done + 1)
 
     async def report(self, turn_id: str, played_ms: float) -> None:
-        await self.session.receive_report(PlaybackReport("playback", turn_id, played_ms))
+        self.session.report(turn_id, played_ms)
 
 
 class Metered(Protocol):
@@ -547,7 +554,7 @@ class Service:
 
     settings: Settings
     metrics: Metrics
-    pipeline: Pipeline
+    models: Models
     script: Script
     tasks: TaskGroup
     talks: list[Talk] = field(default_factory=list)
@@ -555,12 +562,23 @@ class Service:
     def call(self, *, full_duplex: bool = True, paced: bool = True, send_ms: float | None = None) -> Talk:
         """Somebody calls."""
         client = Client(clock(), send_ms)
-        options = StreamOptions(events=True, paced=paced, full_duplex=full_duplex)
+        playback = self.playback(full_duplex=full_duplex, paced=paced)
         name = f"s{len(self.talks)}"
-        talk = Talk(self, Session(name, self.pipeline, self.metrics, client, options), client)
+        session = Session(name, self.models.pipeline, self.metrics, client, playback, session_options(self.settings))
+        talk = Talk(self, session, client)
         self.talks.append(talk)
         self.tasks.start_soon(talk.run, name=name)
         return talk
+
+    def playback(self, *, full_duplex: bool, paced: bool) -> Playback:
+        return dataclasses.replace(
+            playback(self.settings),
+            block_bytes=WINDOW_BYTES,
+            paced=paced,
+            full_duplex=full_duplex,
+            holds=full_duplex,
+            reports="never" if not full_duplex else "on a cut" if paced else "always",
+        )
 
     def speculations(self, result: str) -> float:
         return self._count(self.metrics.speculations.labels(result))
@@ -582,18 +600,18 @@ def _settings(flags: tuple[str, ...]) -> Settings:
 async def service(*flags: str) -> AsyncIterator[Service]:
     settings = _settings(flags)
     metrics = Metrics()
-    pipeline = Pipeline(settings, metrics)
+    models = Models(settings, metrics)
     script = Script()
     loop = clock()
-    for worker in pipeline.workers.values():
+    for worker in models.workers.values():
         loop.turnstiles.append(Turnstile(loop, worker))
         assert isinstance(worker.model, Virtual)
         worker.model.script = script
     try:
-        await pipeline.load()
+        await models.load()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(pipeline.vad.run, name="vad")
-            here = Service(settings, metrics, pipeline, script, tasks)
+            tasks.start_soon(models.pipeline.vad.run, name="vad")
+            here = Service(settings, metrics, models, script, tasks)
             yield here
             for talk in here.talks:
                 talk.session.end()
@@ -604,7 +622,7 @@ async def service(*flags: str) -> AsyncIterator[Service]:
     finally:
         loop.stop_workers()
         with anyio.CancelScope(shield=True):
-            await pipeline.close()
+            await models.close()
         loop.turnstiles.clear()
 
 

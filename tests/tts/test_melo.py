@@ -15,10 +15,9 @@ from service import main_hz
 
 from speech_to_speech.config.registry import BACKENDS
 from speech_to_speech.config.settings import load_settings
-from speech_to_speech.conversation.metrics import Metrics
-from speech_to_speech.conversation.pipeline import make_worker
 from speech_to_speech.errors import CheckpointError, SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest
+from speech_to_speech.service.workers import make_worker
 from speech_to_speech.tts.melo.backend import VOICES, Melo, sentences
 from speech_to_speech.workers.environments.environment import FOLDER_VARIABLE, Environment
 from speech_to_speech.workers.environments.making import create
@@ -63,7 +62,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
 @contextlib.asynccontextmanager
 async def speaking(dictionary: Path, **options: object) -> AsyncIterator[Worker[SpeakRequest, AudioChunk]]:
     given = {"tts": "melo", "melo_dictionary": dictionary, "language": "auto", **options}
-    worker = make_worker("tts", load_settings([f"--{name}={value}" for name, value in given.items()], {}), Metrics())
+    worker = make_worker("tts", load_settings([f"--{name}={value}" for name, value in given.items()], {}))
     try:
         await worker.start()
         yield worker
@@ -159,7 +158,7 @@ async def test_a_device_that_is_not_there(dictionary: Path) -> None:
 
 async def test_without_any_dictionary_the_library_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speech_to_speech.tts.melo.backend.DICTIONARY", Path("nowhere"))
-    worker = make_worker("tts", load_settings(["--tts", "melo"], {}), Metrics())
+    worker = make_worker("tts", load_settings(["--tts", "melo"], {}))
     try:
         with pytest.raises(CheckpointError, match=r"^tts melo: MeloTTS can't be imported: RuntimeError: .*MeCab"):
             await worker.start()

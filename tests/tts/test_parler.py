@@ -19,10 +19,9 @@ import pytest
 from speech_to_speech.audio.samples import to_float
 from speech_to_speech.config.registry import requirements_of
 from speech_to_speech.config.settings import load_settings
-from speech_to_speech.conversation.metrics import Metrics
-from speech_to_speech.conversation.pipeline import make_worker
 from speech_to_speech.errors import CheckpointError, SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest
+from speech_to_speech.service.workers import make_worker
 from speech_to_speech.tts.parler.backend import Parler, parts
 from speech_to_speech.tts.parler.speakers import FAMILIES, MULTILINGUAL, description_of, speakers_of
 from speech_to_speech.workers.environments.environment import FOLDER_VARIABLE, Environment
@@ -137,7 +136,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 async def speaking(folder: Path, **options: object) -> AsyncIterator[Worker[SpeakRequest, AudioChunk]]:
     flags = {"tts": "parler", "tts_model_name": folder, "tts_device": "cpu", "tts_gen_min_new_tokens": 0, **options}
     arguments = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
-    worker = make_worker("tts", load_settings(arguments, {}), Metrics())
+    worker = make_worker("tts", load_settings(arguments, {}))
     try:
         await worker.start()
         yield worker

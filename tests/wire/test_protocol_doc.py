@@ -14,14 +14,21 @@ from speech_to_speech.config.registry import STAGES
 from speech_to_speech.config.settings import NAMES
 from speech_to_speech.conversation.events import Error, Event, TurnEnded
 from speech_to_speech.conversation.turn_record import Outcome, TurnRecord
-from speech_to_speech.errors import BackendMissing, HandshakeRefused, SettingsError, SpeechToSpeechError
-from speech_to_speech.frames import SAMPLE_RATE_HZ, pcm_ms
+from speech_to_speech.errors import (
+    BackendMissing,
+    HandshakeRefused,
+    RequestRefused,
+    SettingsError,
+    SpeechToSpeechError,
+)
+from speech_to_speech.frames import SAMPLE_RATE_HZ
 from speech_to_speech.vad.base import WINDOW_SAMPLES
 from speech_to_speech.wire.ws.messages import (
     BITRATES_KBPS,
     DONE,
-    LONGEST_BLOCK,
-    SHORTEST_BLOCK,
+    LONGEST_BLOCK_MS,
+    SHORTEST_BLOCK_MS,
+    UNTOLD,
     Codec,
     StreamOptions,
     decode_query,
@@ -31,7 +38,7 @@ from speech_to_speech.wire.ws.messages import (
 from speech_to_speech.wire.ws.refusals import CLOSE_CODES, STATUSES, close_of
 
 DOC = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
-EVENTS = {event_type(event): event for event in get_args(Event)}
+EVENTS = {event_type(event): event for event in get_args(Event) if event not in UNTOLD}
 
 
 def table(*header: str) -> list[list[str]]:
@@ -56,11 +63,9 @@ def concrete(base: type[SpeechToSpeechError]) -> Iterator[type[SpeechToSpeechErr
 
 
 HANDSHAKE = {error.code: error for error in concrete(HandshakeRefused)}
-ON_THE_WIRE = {
-    error.code: error
-    for error in concrete(SpeechToSpeechError)
-    if not issubclass(error, SettingsError) and error.code not in HANDSHAKE
-}
+UNKNOWN_HERE = (SettingsError, HandshakeRefused, RequestRefused)
+"""Of the command line, of the handshake, and of requests that `/ws` has not."""
+ON_THE_WIRE = {error.code: error for error in concrete(SpeechToSpeechError) if not issubclass(error, UNKNOWN_HERE)}
 
 
 def example(event: type) -> Event:
@@ -121,7 +126,7 @@ def test_the_handshake_errors_are_those_of_the_code() -> None:
 def test_the_audio_format_is_that_of_the_code() -> None:
     assert f"PCM at {SAMPLE_RATE_HZ // 1000} kHz" in DOC
     assert f"a {WINDOW_SAMPLES}-sample window" in DOC
-    assert f"between {pcm_ms(SHORTEST_BLOCK):g} and {pcm_ms(LONGEST_BLOCK):g} ms" in DOC
+    assert f"between {SHORTEST_BLOCK_MS} and {LONGEST_BLOCK_MS} ms" in DOC
     assert f"the four bytes `{DONE.decode()}`" in DOC
 
 
@@ -174,7 +179,8 @@ def test_every_error_of_the_code_is_for_the_wire_the_handshake_or_the_command_li
         for value in vars(errors).values()
         if isinstance(value, type) and issubclass(value, SpeechToSpeechError) and "code" in vars(value)
     }
-    assert defined == {SpeechToSpeechError, SettingsError, BackendMissing, *ON_THE_WIRE.values(), *HANDSHAKE.values()}
+    elsewhere = {SpeechToSpeechError, SettingsError, BackendMissing, *concrete(RequestRefused)}
+    assert defined == {*elsewhere, *ON_THE_WIRE.values(), *HANDSHAKE.values()}
 
 
 def test_no_two_errors_share_a_code() -> None:

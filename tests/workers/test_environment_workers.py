@@ -17,10 +17,9 @@ from service import Service, children_of, eventually, process_gone, resident_mib
 
 from speech_to_speech.config.registry import BACKENDS
 from speech_to_speech.config.settings import load_settings
-from speech_to_speech.conversation.metrics import Metrics
-from speech_to_speech.conversation.pipeline import make_worker
 from speech_to_speech.errors import SettingsError, StageFailed, StageTimeout, WorkerDied
 from speech_to_speech.frames import AudioChunk, SpeakRequest
+from speech_to_speech.service.workers import make_worker
 from speech_to_speech.workers.environments.environment import FOLDER_VARIABLE, MARKER, Environment
 from speech_to_speech.workers.environments.making import create
 from speech_to_speech.workers.request import Claim
@@ -47,7 +46,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @contextlib.asynccontextmanager
 async def voice(*flags: str) -> AsyncIterator[Worker[SpeakRequest, AudioChunk]]:
-    worker = make_worker("tts", load_settings([*FLAGS, *flags], {}), Metrics())
+    worker = make_worker("tts", load_settings([*FLAGS, *flags], {}))
     try:
         await worker.start()
         yield worker
@@ -187,7 +186,7 @@ async def test_an_environment_that_vanishes_is_a_failure_to_restart(
 
 async def test_it_cant_be_a_thread() -> None:
     with pytest.raises(SettingsError, match="tts own_voice has an environment of its own, so it is a process"):
-        make_worker("tts", load_settings([*FLAGS, "--tts_worker", "thread"], {}), Metrics())
+        make_worker("tts", load_settings([*FLAGS, "--tts_worker", "thread"], {}))
 
 
 # Whole services.

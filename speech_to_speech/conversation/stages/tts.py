@@ -1,4 +1,4 @@
-"""Text to speech as a step of a turn: pieces of text in, audio in the wire's rate out."""
+"""Text to speech as a step of a turn: pieces of text in, audio in the client's rate out."""
 
 from collections.abc import Iterable
 
@@ -48,9 +48,10 @@ class TtsStage:
                 reply.heard.begin(said)
                 if not said.text:
                     continue
-                resampler = Resampler()
+                resampler = Resampler(reply.playout.rate_hz)
                 made_ms = 0.0
-                async with self.worker.open(SpeakRequest(said.text, reply.language), reply.claim) as chunks:
+                request = SpeakRequest(said.text, reply.language, reply.options.voice)
+                async with self.worker.open(request, reply.claim) as chunks:
                     async for chunk in chunks:
                         if record.first_audio_made is None:
                             record.tts_first_s = chunks.model_s

@@ -41,6 +41,9 @@ class VadStream:
         on_event: Callable[[VadEvent], None],
         clean: Clean | None,
     ) -> None:
+        self.listening = True
+        """False: what comes is counted, and dropped."""
+        self._detects = True
         self._stage = stage
         self._on_event = on_event
         self._clean = clean
@@ -53,7 +56,14 @@ class VadStream:
         self._failing = False
         self.generation = 0
         self._drained = anyio.Event()
+        self._judged: anyio.Event | None = None  # there while `commit` waits
         self._state: object = None
+
+    def configure(self, options: EndpointOptions, *, detects: bool) -> None:
+        """Go on by other options. Unless it `detects` speech all that comes is one utterance, up to `commit`."""
+        self._detects = detects
+        self._endpointer.configure(options)
+        self._enqueue()
 
     @property
     def received_ms(self) -> float:
@@ -63,12 +73,19 @@ class VadStream:
     def push(self, pcm: bytes) -> None:
         """Take in audio of any length (an even number of bytes); complete windows get in line for the next batch."""
         self._received_bytes += len(pcm)
-        self._buffer += pcm
-        self._enqueue()
+        if self.listening:
+            self._buffer += pcm
+            self._enqueue()
 
-    def skip(self, pcm: bytes) -> None:
-        """Count audio that nobody listens to."""
-        self._received_bytes += len(pcm)
+    def deafen(self) -> None:
+        """Take notice of nothing more until `listen`; what waits is dropped."""
+        self.listening = False
+        self.reset()
+
+    def listen(self) -> None:
+        if not self.listening:
+            self.reset()
+            self.listening = True
 
     async def drain(self) -> None:
         """Wait while more audio waits for the VAD than one session may have there."""
@@ -84,6 +101,7 @@ class VadStream:
         self._paused = False
         self._endpointer.reset(self.received_ms)
         self._drained.set()
+        self._tell_judged()
 
     def pause(self) -> None:
         """Judge no more windows until `resume`; they wait, and in the end the reader with them."""
@@ -95,16 +113,36 @@ class VadStream:
 
     def end_after(self, silence_ms: float) -> None:
         """End the utterance when the pause that it is in, after a `SoftEnd`, is this long."""
-        for event in self._endpointer.end_after(silence_ms):
-            self._on_event(event)
+        self._tell(self._endpointer.end_after(silence_ms))
 
     def end(self) -> None:
         """Nothing more comes for now: end the utterance, if there is one, when all that came was judged."""
         if not self.has_window and not self._queued:
-            for event in self._endpointer.end():
-                self._on_event(event)
+            self._tell(self._endpointer.end())
 
-    @property
+    async def commit(self, *, wants_answer: bool = True) -> bool:
+        """The utterance is complete when all that came was judged; false: there is none."""
+        while self._has_unjudged and not self._closed:
+            self._judged = anyio.Event()
+            await self._judged.wait()
+        if not self._detects and self._buffer:
+            self._buffer += bytes(WINDOW_BYTES - len(self._buffer))
+            self._enqueue()
+        committed = self._tell(self._endpointer.commit(wants_answer=wants_answer))
+        self._endpointer.reset(self.received_ms)
+        return committed
+
+    def clear(self) -> bool:
+        """Drop the utterance and what waits to be judged; false: there was none."""
+        speaking = self._tell(self._endpointer.clear())
+        self.reset()
+        return speaking
+
+    def _tell(self, events: list[VadEvent]) -> bool:
+        for event in events:
+            self._on_event(event)
+        return bool(events)
+
     def utterance(self) -> bytes:
         """The last part of the utterance so far."""
         return self._endpointer.utterance
@@ -130,12 +168,15 @@ class VadStream:
     def has_window(self) -> bool:
         return len(self._buffer) >= WINDOW_BYTES and not self._closed and not self._paused
 
+    @property
+    def _has_unjudged(self) -> bool:
+        return self._queued or len(self._buffer) >= WINDOW_BYTES
+
     def advance(self, generation: int, window: bytes, probability: float, state: object) -> None:
         self._queued = self._failing = False
         if generation == self.generation and not self._closed:
             self._state = state
-            for event in self._endpointer.push(window, probability):
-                self._on_event(event)
+            self._tell(self._endpointer.push(window, probability))
         self._enqueue()
 
     def fail(self, generation: int, error: Exception) -> None:
@@ -149,11 +190,20 @@ class VadStream:
 
     def dequeue(self) -> None:
         self._queued = False
+        self._tell_judged()
 
     def _enqueue(self) -> None:
+        while not self._detects and self.has_window and not self._queued:
+            window, *_ = self.take_window()
+            self._tell(self._endpointer.push(window, 1.0))
         if self.has_window and not self._queued:
             self._queued = True
             self._stage.enqueue(self)
+        self._tell_judged()
+
+    def _tell_judged(self) -> None:
+        if self._judged is not None and not self._has_unjudged:
+            self._judged.set()
 
 
 class VadStage:
