@@ -154,6 +154,11 @@ class Floor:
         await self._turns.tell_cut(reply)
         return True
 
+    def make_room(self) -> None:
+        """A turn without speech comes in between: what was begun for the utterance did not know of it."""
+        if self._utterance is not None:
+            self._drop_speculation(self._utterance)
+
     # The utterance.
 
     def _leave(self) -> Utterance | None:
@@ -312,7 +317,9 @@ class Floor:
                 self._metrics.backchannels.inc()
                 await self._discard(utterance, stopped.audio_ms)
             return
-        await self._interrupt(utterance)
+        # While the end of one reply is told, another one may be asked for, or this utterance be decided on elsewhere.
+        while self._turns.reply is not None and not utterance.taken:
+            await self._interrupt(utterance)
         reply.admit()
         if stopped is not None:
             await self._take_turn(utterance, reply)
@@ -392,10 +399,19 @@ class Floor:
         await self._turns.tell_cut(reply)
 
     def _keep_words_of(self, cut: Reply, utterance: Utterance | None) -> None:
-        """What a reply that was still to be transcribed is to answer is the beginning of the utterance that follows."""
+        """What a reply that was still to be transcribed is to answer is the beginning of what was said next.
+
+        That is the first utterance that waits for its words, else this one, else one that is still to come.
+        """
         if cut.transcribed:
             return
-        if utterance is None:
-            self._left_over = (cut.transcripts, cut.pcm)
-        elif utterance.reply is None:
-            utterance.transcripts, utterance.unheard = cut.transcripts + utterance.transcripts, cut.pcm
+        waits = next((other for other in self._undecided if other is not utterance), None)
+        said_next = waits or utterance
+        if said_next is None:
+            self._left_over = ([*cut.transcripts], cut.pcm)  # a copy, since the reply may still get its own words
+        elif said_next is waits or said_next.reply is None:
+            said_next.transcripts = cut.transcripts + said_next.transcripts
+            said_next.unheard = cut.pcm + said_next.unheard
+        if waits is not None and waits.stopped is not None:
+            self._drop_speculation(waits)
+            self._begin(waits, waits.stopped.pcm, speculative=False)

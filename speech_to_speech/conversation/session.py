@@ -73,7 +73,7 @@ class Session:
         self._turns = Turns(session_id, pipeline, metrics, client, self._stream, self._playouts, options, self._tasks)
         self._floor = Floor(self._turns, pipeline, metrics, client, self._stream, self._tasks)
         self._vad_in, self._vad_out = anyio.create_memory_object_stream[tuple[VadEvent, float]](VAD_EVENTS + MORE)
-        self._in_hand = False  # a VAD event
+        self._unhandled = 0  # VAD events
         self._handled = anyio.Event()
         self._scope = anyio.CancelScope()
         self._end_after_turn: SpeechToSpeechError | None = None
@@ -129,10 +129,9 @@ class Session:
 
     async def _listen(self) -> None:
         async for event, at in self._vad_out:
-            self._in_hand = True
             self._stream.resume()
             await self._floor.on_speech(event, at)
-            self._in_hand = False
+            self._unhandled -= 1
             self._handled.set()
             self._handled = anyio.Event()
 
@@ -217,11 +216,12 @@ class Session:
         if not self.playback.full_duplex:
             self._stream.clear()
             self._stream.deafen()
+        self._floor.make_room()
         return await self._turns.respond(text, answer)
 
     async def _until_handled(self) -> None:
         """What was said before is a turn by now, if it is to be one."""
-        while self._in_hand or self._vad_out.statistics().current_buffer_used:
+        while self._unhandled:
             await self._handled.wait()
 
     async def cancel(self) -> bool:
@@ -266,6 +266,7 @@ class Session:
             return
         if isinstance(event, VoiceStopped) and event.wants_answer and not self.playback.full_duplex:
             self._stream.deafen()
+        self._unhandled += 1
         self._vad_in.send_nowait((event, time.monotonic()))
         if waiting + 1 >= VAD_EVENTS:
             self._stream.pause()

@@ -204,15 +204,20 @@ class Turns:
 
     async def pause(self) -> None:
         """Somebody speaks over the reply: no more of it is sent until it is clear what that is."""
-        if self.reply is not None and not self.reply.playout.paused:
-            self.reply.playout.pause()
-            played_ms = round(self.reply.playout.played_ms, 1)
-            await self._client.send_event(events.ReplyPaused(self.reply.turn_id, played_ms))
+        if (reply := self.reply) is not None and not reply.playout.paused:
+            reply.playout.pause()
+            await self._tell_of(reply, events.ReplyPaused(reply.turn_id, round(reply.playout.played_ms, 1)))
 
     async def resume(self, reply: Reply) -> None:
         if reply is self.reply and reply.playout.paused:
             reply.playout.resume()
-            await self._client.send_event(events.ReplyResumed(reply.turn_id))
+            await self._tell_of(reply, events.ReplyResumed(reply.turn_id))
+
+    async def _tell_of(self, reply: Reply, event: events.Event) -> None:
+        """Not before its turn has begun for the client, nor when it is over."""
+        async with self._telling:
+            if reply is self.reply:
+                await self._client.send_event(event)
 
     def cut(self) -> Reply | None:
         """Take the reply off, if there is one, and end its work; `tell_cut` is to follow."""

@@ -5,6 +5,8 @@ which speech it is of; each answer has words of its own, each of which sounds fo
 """
 
 import asyncio
+import contextlib
+import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,8 +21,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from virtual import DONE, WORD_MS, Asked, Service, Talk
 
+from speech_to_speech.config.settings import load_settings
 from speech_to_speech.conversation import events
+from speech_to_speech.conversation.chat import reply_id
+from speech_to_speech.errors import ItemUnknown
 from speech_to_speech.frames import AudioChunk, Transcript, WordStart, pcm_ms
+from speech_to_speech.service.models import session_options
 from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_MS
 from speech_to_speech.workers.model import Job
 
@@ -34,6 +40,9 @@ LONGEST_TURN_MS = 60_000.0
 LONG_ENOUGH_MS = 512.0  # speech that is an utterance in any case
 BARGE_IN_MS = 480.0  # of speech, from where on it may interrupt without words
 ROUNDING_MS = 10.0
+_OPTIONS = session_options(load_settings(virtual.FLAGS, {}))
+assert _OPTIONS.turn_detection is not None
+TURN_DETECTION = _OPTIONS.turn_detection
 
 # What may happen.
 
@@ -89,7 +98,43 @@ class Leave:
     drops: bool
 
 
-Step = Say | Pause | Listen | Report | Fault | Slow | Leave
+@dataclass(frozen=True)
+class Type:
+    """Text instead of speech; what plays is cut for it."""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """The client ends the reply that is under way."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The client says that the utterance is complete."""
+
+
+@dataclass(frozen=True)
+class Clear:
+    """The client takes back what is being said."""
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """Of a reply that is over, the last or the one before, so much was heard."""
+
+    back: int
+    ms: float
+
+
+@dataclass(frozen=True)
+class Configure:
+    """Go on by other options; `held`: push to talk, else by turn detection with that speculation."""
+
+    held: bool
+    speculation: str = "full"
+
+
+Step = Say | Pause | Listen | Report | Fault | Slow | Leave | Type | Cancel | Commit | Clear | Truncate | Configure
 
 
 @dataclass(frozen=True)
@@ -135,9 +180,24 @@ crowded = st.tuples(
     st.builds(Say, KIND, st.sampled_from([128.0, 288.0])),
     st.just(Pause(288.0)),
 )
+configure = st.builds(Configure, st.just(False), st.sampled_from(["full", "stt", "off"]))
+asked = st.one_of(
+    st.just((Type(),)),
+    st.tuples(utterance, st.builds(Listen, HEARD_MS), st.just(Type())).map(lambda parts: (*parts[0], *parts[1:])),
+    st.tuples(utterance, st.builds(Pause, SILENCE_MS), st.just(Cancel())).map(lambda parts: (*parts[0], *parts[1:])),
+    st.tuples(utterance, st.builds(Listen, HEARD_MS), st.just(Cancel())).map(lambda parts: (*parts[0], *parts[1:])),
+    st.tuples(st.just(Type()), st.builds(Listen, HEARD_MS), st.just(Cancel())),
+    st.tuples(st.builds(Say, KIND, SPEECH_MS), st.sampled_from([Commit(), Clear(), Cancel(), Type()])),
+    st.tuples(st.just(Configure(held=True)), st.builds(Say, KIND, SPEECH_MS), st.just(Commit()), configure),
+    st.tuples(st.just(Configure(held=True)), st.builds(Say, KIND, SPEECH_MS), configure),
+    st.tuples(configure, st.builds(Listen, HEARD_MS), configure),
+    st.builds(Truncate, st.integers(0, 1), HEARD_MS).map(lambda step: (step,)),
+)
 episode = st.one_of(
     utterance,
     utterance,
+    asked,
+    asked,
     st.tuples(utterance, crowded).map(lambda parts: (*parts[0], *parts[1])),
     st.tuples(st.builds(Say, KIND, SPEECH_MS), st.builds(Pause, SILENCE_MS)),
     over_a_reply,
@@ -294,7 +354,7 @@ class Turn:
     ended_ms: float = 0.0
     done_ms: float | None = None
     interrupted: float | None = None
-    reports: list[tuple[float, float]] = field(default_factory=list)
+    typed: bool = False
 
     @property
     def words(self) -> list[str]:
@@ -323,6 +383,13 @@ class Course:
         self.lingering: list[Asked] = []
         self.tasks = 0
         self.reports: list[tuple[float, str, float]] = []
+        self.truncated: list[tuple[float, str, float]] = []
+        """When which turn's reply was truncated, and where."""
+        self.committed = False
+        self.cut: set[str] = set()
+        """The turns whose reply the client itself has ended."""
+        self.taken_back: set[str] = set()
+        """Words that the client has taken back, or whose turn it has cancelled before they were heard."""
         self.left = False
         self._silence_ms = 0.0
 
@@ -335,7 +402,7 @@ class Course:
         for _, item in reversed(self.log):
             if item == DONE or isinstance(item, events.TurnEnded):
                 return False
-            if isinstance(item, events.SpeechStopped):
+            if isinstance(item, events.SpeechStopped | events.TurnRequested):
                 return True
         return False
 
@@ -378,6 +445,23 @@ class Course:
             case Slow(stage, ms):
                 self.models.step_ms[stage] = ms
                 self.models.slow |= stage == "tts"
+            case Type():
+                await self._type()
+            case Cancel():
+                await self._cancel()
+            case Commit():
+                self.committed = True
+                if self.talk.session.options.turn_detection is None:
+                    self.cut |= {turn.turn_id for turn in turns_of(self.log) if turn.ended is None}
+                with self._ending():
+                    await self.talk.session.commit()
+            case Clear():
+                self.taken_back |= {said.word for said in self.said}
+                self.talk.session.clear()
+            case Truncate(back, ms):
+                self._truncate(back, ms)
+            case Configure(held, speculation):
+                self._configure(held, speculation)
             case Leave(drops):
                 self.left = True
                 if drops:
@@ -395,6 +479,44 @@ class Course:
             else:
                 self._silence_ms += WINDOW_MS
             await self.talk.session.hear(pcm)
+
+    async def _type(self) -> None:
+        text = f"t{20_000 + len(self.said)}"
+        self.said.append(Said("typed", 0.0, text, self.talk.ms, self.talk.ms))
+        self.models.emitted.append(text)
+        if not self.setting.full_duplex:
+            self.taken_back |= {said.word for said in self.said}  # what was being said is discarded
+        with self._ending():
+            await self.talk.session.respond(text, interrupt=True)
+
+    async def _cancel(self) -> None:
+        with self._ending():
+            await self.talk.session.cancel()
+
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Replies that end within have been ended by the client."""
+        before = {turn.turn_id for turn in turns_of(self.log) if turn.interrupted is not None}
+        yield
+        cut = [turn for turn in turns_of(self.log) if turn.interrupted is not None and turn.turn_id not in before]
+        self.cut |= {turn.turn_id for turn in cut}
+        if any(turn.transcript is None for turn in cut):
+            # What was said is heard with the next utterance, if there is one.
+            self.taken_back |= {said.word for said in self.said}
+
+    def _truncate(self, back: int, ms: float) -> None:
+        ended = [turn for turn in turns_of(self.log) if turn.ended is not None]
+        if len(ended) > back:
+            turn = ended[-1 - back]
+            ms = min(ms, sum(length for _, length in turn.player.blocks))
+            with contextlib.suppress(ItemUnknown):
+                self.talk.session.truncate(reply_id(turn.turn_id), ms)
+                self.truncated.append((self.talk.ms, turn.turn_id, ms))
+
+    def _configure(self, held: bool, speculation: str) -> None:
+        options = self.talk.session.options
+        detection = dataclasses.replace(TURN_DETECTION, speculation=speculation)
+        self.talk.session.configure(dataclasses.replace(options, turn_detection=None if held else detection))
 
     async def _report(self, known: bool) -> None:
         turns = turns_of(self.log)
@@ -440,6 +562,10 @@ def turns_of(log: list[tuple[float, Any]]) -> list[Turn]:
                 assert now is None, f"at {ms} {turn_id} begins within {now}"
                 assert turn_id not in turns, f"{turn_id} begins twice"
                 now = turns[turn_id] = Turn(turn_id, ms)
+            case events.TurnRequested(turn_id, text):
+                assert now is None, f"at {ms} {turn_id} begins within {now}"
+                assert turn_id not in turns, f"{turn_id} begins twice"
+                now = turns[turn_id] = Turn(turn_id, ms, transcript=text, typed=True)
             case bytes():
                 assert now is not None, f"at {ms} audio of no turn"
                 assert now.ended is None, f"at {ms} audio of {now.turn_id} after its end"
@@ -500,7 +626,7 @@ def every_turn_ends_in_time(course: Course) -> None:
 def an_utterance_is_a_turn_or_is_none(course: Course) -> None:
     begun = [event.turn_id for event in course.talk.client.of(events.SpeechStarted)]
     discarded = [event.turn_id for event in course.talk.client.of(events.SpeechDiscarded)]
-    taken = [turn.turn_id for turn in turns_of(course.log)]
+    taken = [turn.turn_id for turn in turns_of(course.log) if not turn.typed]
     assert len({*begun}) == len(begun), f"{begun} begin"
     assert len({*discarded, *taken}) == len(discarded) + len(taken), f"{discarded} are no turns, {taken} are"
     assert {*discarded, *taken} <= {*begun}, f"{begun} begin, {discarded} are no turns, {taken} are"
@@ -509,7 +635,7 @@ def an_utterance_is_a_turn_or_is_none(course: Course) -> None:
 
 def words_are_heard_once(course: Course) -> None:
     said = [said.word for said in course.said if said.kind == "words"]
-    heard = " ".join(turn.transcript or "" for turn in turns_of(course.log)).split()
+    heard = " ".join(turn.transcript or "" for turn in turns_of(course.log) if not turn.typed).split()
     heard = [word for word in heard if word != "yeah"]
     assert len({*heard}) == len(heard), f"heard twice: {heard}"
     assert heard == [word for word in said if word in heard], f"said {said}, heard {heard}"
@@ -521,7 +647,7 @@ def nothing_said_is_lost(course: Course) -> None:
         return
     heard = " ".join(turn.transcript or "" for turn in turns_of(course.log)).split()
     for said in course.said:
-        if said.kind == "words" and said.ms >= LONG_ENOUGH_MS:
+        if said.kind == "words" and said.ms >= LONG_ENOUGH_MS and said.word not in course.taken_back:
             assert said.word in heard, f"{said} was lost; heard {heard}"
 
 
@@ -539,8 +665,10 @@ def asked_since(course: Course, question: str) -> float:
 
 def only_words_or_long_speech_interrupt(course: Course) -> None:
     for turn in turns_of(course.log):
-        if turn.interrupted is not None:
+        if turn.interrupted is not None and turn.turn_id not in course.cut and not turn.typed:
             own_ms = began(course, turn.turn_id)
+            if course.committed:  # then a turn may be over before the client has been told of its beginning
+                own_ms -= 8 * (course.setting.send_ms or 0.0)
             over_it = [said for said in course.said if own_ms <= said.begun_ms <= turn.ended_ms]
             long = sum(said.ms for said in over_it) >= BARGE_IN_MS
             assert long or any(said.kind == "words" for said in over_it), f"{over_it} interrupted {turn}"
@@ -605,6 +733,9 @@ def exchanges(course: Course, ended: list[Turn], known_ms: float, asked_ms: floa
         told = turn.interrupted if turn.interrupted is not None else record.heard_ms
         made = record.outcome == "spoken" or not (course.models.slow or course.models.faulty)
         heard = heard_words(turn, told, made=made)
+        if cut := [(ms, played) for ms, turn_id, played in course.truncated if turn_id == turn.turn_id]:
+            possible.append(truncations(course, turn, heard, cut, (known_ms, asked_ms), made=made))
+            continue
         if turn.interrupted is not None:
             reports = [(ms, played) for ms, turn_id, played in course.reports if turn_id == turn.turn_id]
             if any(turn.ended_ms <= ms <= known_ms for ms, _ in reports):
@@ -617,6 +748,29 @@ def exchanges(course: Course, ended: list[Turn], known_ms: float, asked_ms: floa
             possible.append([(turn.transcript, text) for text in heard if text] + ([("", "")] if "" in heard else []))
     for history in itertools.product(*possible[-4:]):
         yield [exchange for exchange in history if exchange[0]][-2:]
+
+
+def truncations(
+    course: Course,
+    turn: Turn,
+    heard: set[str],
+    cut: list[tuple[float, float]],
+    between_ms: tuple[float, float],
+    *,
+    made: bool,
+) -> list[tuple[str, str]]:
+    """What there can be of a turn whose reply was truncated: at the last time before the model was asked."""
+    known_ms, asked_ms = between_ms
+    assert turn.transcript
+    before = [played for ms, played in cut if ms <= known_ms]
+    texts = heard_words(turn, before[-1], made=made) if before else set(heard)
+    for ms, played in cut:
+        if known_ms <= ms <= asked_ms:
+            texts |= heard_words(turn, played, made=made)
+    for _, turn_id, played in course.reports:  # a late one of an interrupted reply counts as well
+        if turn_id == turn.turn_id:
+            texts |= heard_words(turn, played, made=made) | heard
+    return [(turn.transcript, text) for text in texts]
 
 
 def as_shown(history: list[tuple[str, str]]) -> tuple[list[str], str]:

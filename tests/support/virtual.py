@@ -22,6 +22,7 @@ from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 from unittest import mock
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from speech_to_speech.config.registry import register_model
@@ -632,4 +633,6 @@ async def conversation(
 ) -> AsyncIterator[Talk]:
     """One who talks with a service of its own; it begins at 0 ms."""
     async with service(*flags) as here:
-        yield here.call(full_duplex=full_duplex, paced=paced, send_ms=send_ms)
+        talk = here.call(full_duplex=full_duplex, paced=paced, send_ms=send_ms)
+        await anyio.lowlevel.checkpoint()  # the session begins
+        yield talk

@@ -195,6 +195,7 @@ class VadStream:
     def _enqueue(self) -> None:
         while not self._detects and self.has_window and not self._queued:
             window, *_ = self.take_window()
+            self._failing = False
             self._tell(self._endpointer.push(window, 1.0))
         if self.has_window and not self._queued:
             self._queued = True
