@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-# Where PyTorch comes from; https://download.pytorch.org/whl/cpu has it without CUDA, a tenth of the download.
+# The index that PyTorch comes from; https://download.pytorch.org/whl/cpu has builds without CUDA, a tenth of the size.
 TORCH_INDEX ?=
 TORCH := $(shell grep '^torch==' constraints.txt)
 export PROFILE ?= embedded
@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PIP) install -c constraints.txt --no-deps silero-vad
 	@touch $@
 
-# torch by itself first: the rest takes the build that is there.
+# torch is installed by itself first: the rest takes the build that is there.
 $(VENV)/.installed-torch: $(VENV)/.installed
 	@echo "installing $(TORCH)"
 	@$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
@@ -43,9 +43,9 @@ install-%: $(VENV)/.installed  ## install-cpu, install-l4, install-tiny, ...: wh
 	@case "$*" in embedded|endpoint|faster-whisper|melo|microphone|mp3|openai|parler) ;; *) $(MAKE) --no-print-directory $(VENV)/.installed-torch ;; esac
 	@echo "installing $*"
 	@$(PIP) install -c constraints.txt -e '.[$*]'
-	@# Those that live in a virtual environment of their own.
+	@# Some backends live in a virtual environment of their own.
 	@case "$*" in l4|melo) $(BIN)/speech-to-speech env create melo ;; parler) $(BIN)/speech-to-speech env create parler ;; esac
-	@# Those whose English needs a package that PyPI does not have.
+	@# Kokoro's English needs a package that PyPI does not have.
 	@case "$*" in cpu|kokoro) $(PIP) install $(TAGGER) \
 		|| { echo "Kokoro's English tagger can't be downloaded (see above); all else is installed: try again, or take another --tts or --language"; exit 2; } ;; esac
 
@@ -55,12 +55,12 @@ demo: install  ## speak a question to the service and hear its answer (demo/*.wa
 serve: install  ## run the service: PROFILE=embedded PORT=8000 make serve
 	@exec $(BIN)/speech-to-speech serve
 
-# Two at a time, since most of the time they wait; those that hear or measure in real time then alone.
+# Two tests run at a time, since most of the time they wait. Those that hear or measure in real time then run alone.
 test: $(VENV)/.installed-dev  ## run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone'
 	@$(BIN)/python -m pytest -m alone
 
-# What the tests in an environment of a backend depend on: they take minutes, so CI runs them when one of these changed.
+# The tests in a backend's environment depend on these files. They take minutes, so CI runs them when one changed.
 ENVIRONMENT_INPUTS = $(sort $(wildcard speech_to_speech/workers/environments/*.py speech_to_speech/workers/environments/parler.txt speech_to_speech/tts/parler/*.py \
 	speech_to_speech/workers/*.py scripts/make_tiny_parler.py tests/tts/test_parler.py)) $(addprefix speech_to_speech/,weights/checkpoints.py weights/devices.py errors.py frames.py config/registry.py)
 PASSED = tests/environments.passed
@@ -91,7 +91,7 @@ format: $(VENV)/.installed-dev  ## format the code and fix what lint can fix
 	@$(BIN)/ruff check --fix .
 
 # The image: `make image IMAGE=docker.io/me/speech-to-speech`, and the same IMAGE for push, run-image and endpoint.
-# CPU=1 means the one that image-cpu makes. docs/deploy.md explains the rest.
+# CPU=1 means the image that image-cpu makes. docs/deploy.md explains the rest.
 DOCKER ?= docker
 IMAGE ?= speech-to-speech
 EXTRAS ?= $(if $(CPU),embedded,l4,mp3,openai,quantized)
@@ -104,14 +104,14 @@ COMMIT = $(or $(shell git describe --always --exclude '*' 2>/dev/null),none)$(if
 SUFFIX = $(if $(CPU),-cpu)
 TAGS = $(COMMIT)$(SUFFIX) $(VERSION)$(SUFFIX)
 COMMA := ,
-# Of a secret only the name of the variable, or the file, is on the command line.
+# The command line has only the name of a secret's variable, or the secret's file.
 BUILD = $(DOCKER) build --platform linux/amd64 -f dockerfiles/pytorch/Dockerfile --build-arg PROFILE=$(IMAGE_PROFILE) \
 	$(foreach name,BASE_IMAGE EXTRAS ENVIRONMENTS BAKE_MODELS BAKE_OPTIONS TORCH_INDEX COMPILER,$(if $($(name)),--build-arg "$(name)=$($(name))")) \
 	$(if $(HF_TOKEN),--secret id=hf_token$(COMMA)env=HF_TOKEN) $(if $(CA),--secret "id=ca$(COMMA)src=$(CA)") \
 	$(foreach tag,$(TAGS) latest$(SUFFIX),-t $(IMAGE):$(tag)) .
 CHECK = case "$(IMAGE)" in *[A-Z]*) echo "IMAGE=$(IMAGE): in lower case, please"; exit 2 ;; esac; \
 	$(PYTHON) scripts/check_build_arguments.py "EXTRAS=$(EXTRAS)" "ENVIRONMENTS=$(ENVIRONMENTS)" "PROFILE=$(IMAGE_PROFILE)" "BAKE_MODELS=$(BAKE_MODELS)"
-# What a container takes from the environment that make runs in.
+# A container takes these variables from the environment that make runs in.
 PASSED_ON = $(filter-out S2S_HOST S2S_PORT,$(filter S2S_% HF_TOKEN OPENAI_API_KEY REPOSITORY CHAT_SIZE LM_MODEL_NAME ASR_MODEL LLM_MODEL TTS_MODEL,$(.VARIABLES))) \
 	$(if $(filter file,$(origin PROFILE)),,PROFILE)
 

@@ -56,7 +56,7 @@ def machine() -> str:
 def _installed(package: str) -> str:
     try:
         return f"{package} {version(package)}"
-    except PackageNotFoundError:  # of the extras
+    except PackageNotFoundError:  # a package of the extras may be missing
         return ""
 
 

@@ -18,7 +18,7 @@ from benchmarks.units import FRAME_BYTES, FRAME_MS, FRAME_SAMPLES
 DONE = b"DONE"
 TURN_LIMIT_S = 60.0
 BLOCK_BYTES = 3200
-"""Of an utterance that is sent at once: 100 ms a message, and as long as the last one are the blocks of the reply."""
+"""An utterance that is sent at once has 100 ms a message. The reply's blocks are as long as the last message."""
 ROOM = [clips.to_int16(clips.noise(FRAME_SAMPLES, seed=seed)).tobytes() for seed in range(50)]
 CLIENT: dict[str, Any] = {"proxy": None, "compression": None, "max_size": None, "close_timeout": 2}
 
@@ -29,7 +29,7 @@ class Answer:
 
     question: Question
     ended_s: float = 0.0
-    """Of the monotonic clock."""
+    """Seconds of the monotonic clock."""
     audio_bytes: int = 0
     heard: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)

@@ -14,7 +14,7 @@ from benchmarks.tables import table, target
 from benchmarks.units import percentile
 
 MODELS_MS = ((0, 0, 0), (40, 30, 30))
-"""What STT, the language model and TTS take, on one server after the other."""
+"""The milliseconds that STT, the language model and TTS take, for one server after the other."""
 STOP_MS, LAG_MS = 300, 10
 STEPS = {
     "paused": "`reply_paused`",
@@ -32,7 +32,7 @@ class Outcome:
     models: str
     level: Level
     counted: float
-    """Interruptions, by the service's own count."""
+    """The interruptions that the service itself has counted."""
 
     def step_ms(self, step: str) -> list[float]:
         """From the first sample of speech over the reply to one of `STEPS`, for each timed interruption."""

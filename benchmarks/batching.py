@@ -27,12 +27,12 @@ from speech_to_speech.llm.transformers.backend import TransformersLlm
 SYSTEM = Message("system", "You are a helpful voice assistant. Answer in one or two sentences.")
 QUESTION_TOKENS = (20, 60)
 ANSWER_TOKENS = (15, 60)
-EXCHANGES = 6  # that a prompt has at most
-THINKING = 2.0  # times what an answer takes alone
+EXCHANGES = 6  # the most exchanges that a prompt has
+THINKING = 2.0  # a caller thinks this many times as long as an answer takes alone
 LEVELS = "1,4,16"
 SIZES = {"tiny": (random_llama.TINY, 8), "small": (random_llama.SMALL, 3)}
 """The model, and how many turns each conversation has."""
-LONG_CHAT = 10  # exchanges, for the measurement of the prefix
+LONG_CHAT = 10  # exchanges of the chat that the prefix is measured with
 
 
 class Clock:
@@ -52,7 +52,7 @@ class Turn:
 
     request: ChatRequest
     tokens: int
-    """After so many nobody listens any more."""
+    """The caller hears so many tokens, and then listens no more."""
     asked_s: float
     clock: Clock
     on_end: Callable[["Turn"], None]
@@ -227,7 +227,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the tables."""
     import torch
 
-    torch.set_num_threads(1)  # as many as the clock counts
+    torch.set_num_threads(1)  # `Clock` counts CPU time: with one thread, that is the time that passes
     rows: list[tuple[object, ...]] = []
     prefixes: list[tuple[object, ...]] = []
     lines: list[str] = []

@@ -13,7 +13,7 @@ from speech_to_speech.frames import AudioChunk, ChatRequest, Message, SpeakReque
 from speech_to_speech.loadtest import LoadtestLlm, LoadtestStt
 from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 
-SHARE = 0.4  # of the time that a model is busy
+SHARE = 0.4  # the share of the time that a model is busy
 SPEECH = SpeechRequest(bytes(16_000) + b"\x00\x10\x00\xf0" * 16_000, "en")
 QUESTION = ChatRequest((Message("user", "How far away is the moon?"),), "en")
 CHUNK_BYTES = 3200  # 100 ms

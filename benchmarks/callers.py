@@ -12,11 +12,11 @@ from benchmarks.wsframes import TEXT, client_frames
 
 DONE = b"DONE"
 TURN_LIMIT_S = 15.0
-"""From the end of speech to `DONE`."""
+"""The longest time from the end of speech to `DONE`."""
 EARLIEST_S = 0.100
 """Half the endpoint wait. A reply sooner than this after the end of speech cannot have waited for the endpoint."""
 PAUSE_S = (0.5, 1.5)
-"""Between `DONE` and the caller's next word."""
+"""The shortest and the longest time between `DONE` and the caller's next word."""
 NOISE_FRAMES = client_frames(clips.to_int16(clips.noise(FRAME_SAMPLES * 50, seed=7)), FRAME_SAMPLES)
 
 
@@ -30,17 +30,17 @@ class Turn:
     first_block: float | None = None
     last_block: float | None = None
     played: float | None = None
-    """When a player that is not told of a pause has played all of it."""
+    """The time when a player that is not told of a pause has played the whole reply."""
     done: float | None = None
     late_chunks: int = 0
     faults: list[str] = field(default_factory=list)
     record: dict[str, object] = field(default_factory=dict)
     """The service's `turn_ended`, for callers who ask for events."""
     interruption: float | None = None
-    """When the first sample of speech over this turn's reply was sent."""
+    """The time when the first sample of speech over this turn's reply was sent."""
     paused: float | None = None
     interrupted: float | None = None
-    """When the service told so."""
+    """The time when the service told of the interruption."""
 
     @property
     def voice_to_voice_ms(self) -> float | None:
@@ -71,7 +71,7 @@ class Caller:
         self._clip_at = 0
         self._blocks: list[bytes] = []
         self._playback = ReplySpeaker()
-        self._answered: Turn | None = None  # has been said, and its DONE not come
+        self._answered: Turn | None = None  # the turn whose speech is over and whose DONE is to come
 
     @property
     def busy(self) -> bool:

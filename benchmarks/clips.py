@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 VOICES = ("en-us", "en-us+f2", "en-us+m3", "en-us+f4", "en-gb-x-rp", "en-us+m7")
-SENTENCES = (  # no commas and few stops: a pause inside would be taken for the end
+SENTENCES = (  # the sentences have no commas and few plosives: a pause inside would be taken for the end
     "Where are you now and when will you arrive home",
     "I would really love a long holiday near the sea",
     "My brother will marry a lawyer in early summer",
@@ -28,14 +28,14 @@ SENTENCES_WITH_PAUSES = (
 )
 """A comma is a pause. The `loadtest` profile's endpoint wait is longer than any of them."""
 PAUSES_MS = (180, 160, 140, 120, 100)
-"""Taken in turn, over all that a caller says."""
+"""The pauses are taken in turn, over all that a caller says."""
 WORDS_PER_MINUTE = 175
 SPEECH_PEAK = 0.5
-"""Of full scale."""
+"""The loudest sample, as a share of full scale."""
 TONE_LEVEL = 0.04
-"""Of full scale: heard by the pitch finder, and quiet enough for the VAD to still hear speech."""
+"""A share of full scale: the pitch finder hears the tone, and the VAD still hears speech."""
 NOISE_LEVEL = 0.001
-"""Standard deviation, of full scale: the microphone's own noise."""
+"""The standard deviation of the microphone's own noise, as a share of full scale."""
 LEAD_FRAMES = 5
 LEAD_SAMPLES = FRAME_SAMPLES * LEAD_FRAMES
 """Noise before the first word: 100 ms, and what fills up the frame in which the word begins."""
@@ -88,7 +88,7 @@ def _spoken(texts: Sequence[str]) -> list[Speech]:
     cache = Path(tempfile.gettempdir()) / f"s2s-bench-clips-{hashlib.sha256(recipe).hexdigest()[:12]}.npz"
     clauses = [text.split(", ") for text in texts for _ in VOICES]
     if not cache.exists():
-        from benchmarks.espeak import speak  # only when there is something to make
+        from benchmarks.espeak import speak  # eSpeak is needed only where the cache is empty
 
         made = [
             trim(speak(clause, VOICES[number % len(VOICES)], WORDS_PER_MINUTE))

@@ -23,9 +23,9 @@ from benchmarks.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES, percentile
 
 WINDOW_MS = WINDOW_SAMPLES * 1000 / SAMPLE_RATE_HZ
 SOFT_END_WINDOWS = 3
-"""A silence of 96 ms is judged."""
+"""The detectors judge a silence of 96 ms."""
 SPEECH_FROM, SILENCE_BELOW = 0.3, 0.15
-"""Probabilities of the VAD, as in the service's settings."""
+"""The VAD's probabilities, as in the service's settings."""
 LEAD_MS, TAIL_MS = 300, 1600
 
 VOICES = {
@@ -38,7 +38,7 @@ VOICES = {
 }
 RATES = (150, 175, 165, 190)
 
-# A number is a pause in ms. More than half of the beginnings end in words that the tables do not have.
+# A number in braces is a pause in ms. More than half of the beginnings end in words that the rules' tables do not have.
 UTTERANCES = {
     "en": (
         "My sister {400} moved to Canada {350} three years ago.",
@@ -101,7 +101,7 @@ UTTERANCES = {
 
 FIXED_MS = (200, 250, 400, 600, 800)
 ADAPTIVE_MS = ((200, 1200), (200, 800), (200, 1000), (300, 1200), (200, 1600))
-"""Shortest and longest wait; the rows that take a detector apart have the first."""
+"""The shortest and the longest wait. The rows that take a detector apart have the first pair."""
 
 _SYNCHRONOUS_TEXT, _SSML = 1, 0x10
 _MARK = 3
@@ -264,7 +264,7 @@ def _clip(text: str, language: str, voice: str, words_per_minute: int, seed: int
     speech, marks = _speak(marked, voice, words_per_minute)
     if len(marks) == len(pieces):
         parts = [speech[begin:end] for begin, end in zip(marks, [*marks[1:], len(speech)], strict=True)]
-    else:  # eSpeak loses them in Korean: a comma has about the melody of what goes on
+    else:  # eSpeak loses the marks in Korean: a comma has about the melody of what goes on
         parts = [_speak(piece + ",", voice, words_per_minute)[0] for piece in pieces[:-1]]
         parts.append(_speak(pieces[-1], voice, words_per_minute)[0])
     joined, begun, at, said = [np.zeros(LEAD_MS * 16, np.float32)], [(0, "")], LEAD_MS * 16, ""
@@ -311,7 +311,7 @@ def _speak(ssml: str, voice: str, words_per_minute: int) -> tuple[np.ndarray, li
             number += 1
         return 0
 
-    callback = _CALLBACK(receive)  # held until the synthesis is over, else C calls freed memory
+    callback = _CALLBACK(receive)  # this name keeps the callback until the synthesis is over, else C calls freed memory
     library.espeak_SetSynthCallback(callback)
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise ValueError(f"eSpeak NG has no voice {voice!r}")

@@ -38,7 +38,7 @@ def speak(text: str, voice: str, words_per_minute: int) -> np.ndarray:
             blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    callback = _CALLBACK(receive)  # held until the synthesis is over, else C calls freed memory
+    callback = _CALLBACK(receive)  # this name keeps the callback until the synthesis is over, else C calls freed memory
     library.espeak_SetSynthCallback(callback)
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise ValueError(f"eSpeak NG has no voice {voice!r}")

@@ -26,7 +26,7 @@ SPREAD_S = 5.0
 RAMP_S = 6.0
 """Turns whose speech ended earlier than this after the start are a warm-up: judged, but not timed."""
 TAIL_S = 0.5
-"""Listening on after the last turn, for a `DONE` too many."""
+"""The generator listens for so long after the last turn, for a `DONE` too many."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class Plan:
     conversations: int
     seconds: float
     turns: int
-    """At least so many timed turns, if need be for longer than `seconds`..."""
+    """The run has at least so many timed turns, if need be for longer than `seconds`."""
     limit_seconds: float
-    """...but not beyond this."""
+    """The run is not longer than this, however few turns are timed."""
     events: bool
-    """The first conversation asks for events..."""
+    """The first conversation asks for events."""
     all_events: bool
-    """...or all of them do."""
+    """All conversations ask for events."""
     pauses: bool
-    """They make pauses in their sentences."""
+    """The callers make pauses in their sentences."""
     interrupt: bool
-    """In full duplex they speak over every other reply."""
+    """The callers speak over every other reply, in full duplex."""
 
 
 def say(phase: str, **fields: object) -> None:
@@ -74,7 +74,7 @@ class Run:
         microphones = Microphones(connections)
         gc.collect()
         gc.freeze()
-        gc.disable()  # a collection in the middle would be lag of our own making
+        gc.disable()  # a collection in the middle would be lag of the generator's own making
         self.start = clock()
         spread = random.Random(self.plan.conversations)
         for caller in self.callers:

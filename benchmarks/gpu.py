@@ -47,7 +47,7 @@ CONVERSATIONS = "1,8,32"
 ON_GPU = Counts(speech_s=5, stt_tokens=24, prompt_tokens=256, first_tokens=12, answer_tokens=64)
 ON_CPU = Counts(speech_s=3, stt_tokens=12, prompt_tokens=128, first_tokens=12, answer_tokens=32)
 BESIDE_WEIGHTS_BYTES = 6e9
-"""On the GPU, besides the language model's weights: its cache, Whisper, and what they work in."""
+"""What the GPU holds besides the language model's weights: the cache, Whisper, and the memory that both work in."""
 COPY_BYTES = {"cuda": 1 << 30, "cpu": 1 << 28}
 PERIOD_S = 5.0
 EAGER, COMPILED = "eager", "compiled"
@@ -90,8 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     if missing := [package for package in NEEDS if importlib.util.find_spec(package) is None]:
         print(f"gpu: not measured, {', '.join(missing)} not installed", file=sys.stderr)
         return 1
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the service: threads that spin take the cores from others
-    logging.getLogger("speech_to_speech").setLevel(logging.ERROR)  # not a line for each text cut at its token limit
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the service's setting: spinning threads take others' cores
+    logging.getLogger("speech_to_speech").setLevel(logging.ERROR)  # a text cut at its token limit would log a line
     bench = _plan(arguments)
     try:
         with contextlib.ExitStack() as stack:
@@ -189,7 +189,7 @@ async def _with_whisper(
     _say(f"{size.name}, {mode}: loading")
     async with _worker("stt", "whisper", settings) as (stt, metrics):
         models = Models(stt, llm, tts)
-        await at_once(models, asking, 2, 0)  # warm up
+        await at_once(models, asking, 2, 0)  # these turns only warm up
         for number in arguments.conversations:
             _say(f"{size.name}, {mode}: {number}")
             before = _batches(metrics)
@@ -229,7 +229,7 @@ async def _worker(stage: str, backend: str, settings: list[str]) -> AsyncIterato
 def _free_memory() -> None:
     import torch
 
-    torch._dynamo.reset()  # what is compiled holds on to the model
+    torch._dynamo.reset()  # compiled code holds on to the model
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -6,7 +6,7 @@ from benchmarks.replies import REPLY_SAMPLES, fault_so_far
 from benchmarks.units import FRAME_MS, SAMPLE_RATE_HZ
 
 INTERRUPTS_S = (0.3, 0.8)
-"""From the first block of a reply to the first sample of the speech over it."""
+"""The shortest and the longest time from a reply's first block to the first sample of the speech over it."""
 LEAD_S = clips.LEAD_FRAMES * FRAME_MS / 1000
 ROUNDING_MS = 1.0
 

@@ -28,9 +28,9 @@ class Cost:
     threads: list[float]
     """Cores used by each thread, the busiest first."""
     rss_bytes: int
-    """The highest seen."""
+    """The highest figure seen."""
     pss_bytes: int | None
-    """At the end of the steady part."""
+    """The figure at the end of the steady part."""
     others_share: float
     """CPU that neither the server nor the generator used, in cores: what else this machine was doing."""
     steal_share: float

@@ -14,7 +14,7 @@ ENDPOINT_TO_AUDIO_MS, DELTA_MS, LAG_MS = 20, 50, 10
 CPU_S_PER_MINUTE, MB_EACH = 0.35, 1.0
 LEAST_TURNS = 30
 GOAL = 192
-"""Conversations of the target; what is above is the stretch goal."""
+"""The target's conversations. A level with more is the stretch goal."""
 MB = 1_000_000
 
 
@@ -178,7 +178,7 @@ def _targets(first: Level, level: Level) -> list[str]:
         target(f"{name}: generator lag p99", found["lag_p99_ms"], LAG_MS, "ms"),
         target(f"{name}: memory per further one", mb_each(first, level), MB_EACH, "MB"),
     ]
-    if level.conversations >= GOAL:  # with fewer, a conversation shares the VAD's batches with fewer
+    if level.conversations >= GOAL:  # in a smaller level fewer conversations share the VAD's batches
         lines.append(target(f"{name}: CPU per conversation-minute", level.cpu_s_per_minute, CPU_S_PER_MINUTE, "s"))
     if fewest < LEAST_TURNS:
         lines.append(

@@ -15,7 +15,7 @@ from speech_to_speech.workers.worker import Worker
 
 SENTENCE = "This is the first clause of an answer,"
 SYSTEM_TOKENS = 64
-"""Of the prompt, that all requests share."""
+"""The tokens of the prompt's beginning, which all requests share."""
 FEWEST_TURNS = 12
 
 
@@ -27,7 +27,7 @@ class Counts:
     stt_tokens: int
     prompt_tokens: int
     first_tokens: int
-    """After which the first piece goes to TTS."""
+    """The answer's tokens after which the first piece goes to TTS."""
     answer_tokens: int
 
 
@@ -58,7 +58,7 @@ class Answering:
     requests: int
     first_token_ms: float
     step_ms: float
-    """Between two tokens of a request, the median over the requests."""
+    """The time between two tokens of a request: the median over the requests."""
     tokens_per_s: float
 
 
@@ -154,7 +154,7 @@ async def answering(llm: Worker[ChatRequest, str], asking: Asking, requests: int
             async for _ in deltas:
                 times.append(time.monotonic())
         firsts.append(times[0] - begun)
-        # What comes while others' prompts are computed is no plain step.
+        # Tokens that come while others' prompts are computed are no plain steps: the first half is left out.
         half = times[len(times) // 2 :]
         steps.append((half[-1] - half[0]) / (len(half) - 1))
 

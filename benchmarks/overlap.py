@@ -37,15 +37,15 @@ from speech_to_speech.vad.silero import SileroVad
 from speech_to_speech.workers.model import ListJob
 
 BLOCK_SAMPLES, SENT_AHEAD = 1024, 200 * PER_MS
-KEPT_SAMPLES = round(Settings.client_buffer_ms) * PER_MS + 2 * BLOCK_SAMPLES  # after a block's start it may still sound
-POSITIONS_MS = 10.0  # how far the position told for a block may be off, either way
-BATCH = 64  # windows that the VAD model takes at once
+KEPT_SAMPLES = round(Settings.client_buffer_ms) * PER_MS + 2 * BLOCK_SAMPLES  # a block may sound so long past its start
+POSITIONS_MS = 10.0  # the position told for a block may be off by so much, either way
+BATCH = 64  # windows in one call of the VAD model
 PAUSES_MS, LONGEST_MS = (64, 96, 128, 160), (500, 1000, 1500)
 DELAY_LIMIT_MS = 300.0
 ENDPOINTING = EndpointOptions(soft_end_ms=Settings.soft_end_ms, progress_ms=WINDOW_MS)
 
 Heard = list[tuple[int, VadEvent]]
-"""What the VAD says of a scene, and at which sample."""
+"""The VAD's events in a scene, each with its sample."""
 
 
 @dataclass
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# What is heard.
+# What the VAD hears.
 
 
 def _windows(sound: np.ndarray) -> list[bytes]:
@@ -187,7 +187,7 @@ def _probabilities(scenes: Sequence[Sequence[bytes]]) -> list[list[float]]:
     return found
 
 
-# What is made of it.
+# What becomes of each reply.
 
 
 def _course(scene: Scene, heard: Heard, rules: Thresholds) -> Course:
@@ -239,7 +239,7 @@ def _to_pause_ms(scene: Scene, heard: Heard, pause_ms: float) -> float:
     return float("nan")
 
 
-# What is said of it.
+# The report.
 
 
 def _report(all_heard: Sequence[tuple[Scene, Heard]]) -> None:

@@ -10,9 +10,9 @@ from benchmarks.websocket_cost import receive_and_send_us
 
 FRAMES_PER_WINDOW = WINDOW_SAMPLES / 16 / FRAME_MS
 TURN_S, REPLY_S = 5.0, 1.4
-"""What a turn of the load generator takes, about, and how much of it is a reply, in which the VAD rests."""
+"""What a turn of the load generator takes, about, and the part of the turn that is a reply, in which the VAD rests."""
 FEW = 32
-"""Sessions that the VAD path is also measured with, to show what sharing batches brings."""
+"""The VAD path is also measured with so few sessions, to show what sharing batches brings."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -109,6 +109,6 @@ def thread_cpu_s(pid: int) -> dict[str, float]:
             try:
                 fields = stat.read_text().rpartition(")")[2].split()
             except OSError:
-                continue  # it has ended
+                continue  # the thread has ended
             found[str(stat)] = (int(fields[11]) + int(fields[12])) * _TICK_S
     return found

@@ -15,7 +15,7 @@ from benchmarks.units import SAMPLE_RATE_HZ
 PHRASES = Path(__file__).parents[1] / "tiny_models" / "phrases.json"
 VOICE, WORDS_PER_MINUTE = "en-us", 165
 LEAD_S, TAIL_S = 0.1, 0.7
-"""Of the room's noise before and after the speech; after it, longer than any endpoint wait."""
+"""The room's noise before and after the speech. The noise after the speech is longer than any endpoint wait."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Question:
     text: str
     answer: str
     speech: np.ndarray
-    """int16; whole frames of 20 ms, that begin with a little noise and end on the last sample of speech."""
+    """int16, in whole frames of 20 ms, which begin with a little noise and end on the last sample of the speech."""
 
     @property
     def with_pause(self) -> bytes:
@@ -41,7 +41,7 @@ def english() -> list[Question]:
     recipe = repr((texts, VOICE, WORDS_PER_MINUTE, clips.SPEECH_PEAK)).encode()
     cache = Path(tempfile.gettempdir()) / f"s2s-bench-questions-{hashlib.sha256(recipe).hexdigest()[:12]}.npz"
     if not cache.exists():
-        from benchmarks.espeak import speak  # only when there is something to make
+        from benchmarks.espeak import speak  # eSpeak is needed only where the cache is empty
 
         part = cache.with_suffix(f".{os.getpid()}.npz")
         np.savez(part, *[clips.trim(speak(text, VOICE, WORDS_PER_MINUTE)) for text in texts])

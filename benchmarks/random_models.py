@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import torch
 
 WHISPER_WORDS = 50_257
-"""Tokens before the special ones."""
+"""The tokens before the special ones."""
 WHISPER_TIMESTAMPS = 1501
 PROMPT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}{{ eos_token }}"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>A{% endif %}"
 )
-"""It ends in a letter, since random weights may repeat the last token for ever."""
+"""The prompt ends in a letter, since random weights may repeat the last token for ever."""
 LLAMA_SPECIAL = ("<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
 
@@ -113,7 +113,7 @@ def make_whisper(folder: Path, size: WhisperSize, device: "torch.device", dtype:
         eos_token_id=end,
         bos_token_id=end,
         pad_token_id=end,
-        suppress_tokens=list(range(end, len(tokenizer))),  # only words, and no end of them
+        suppress_tokens=list(range(end, len(tokenizer))),  # an answer has only words, and never ends by itself
         is_multilingual=True,
         lang_to_id={f"<|{code}|>": tokenizer.convert_tokens_to_ids(f"<|{code}|>") for code in ("en", "fr")},
         task_to_id={task: tokenizer.convert_tokens_to_ids(f"<|{task}|>") for task in ("translate", "transcribe")},

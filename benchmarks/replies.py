@@ -13,11 +13,11 @@ PITCH_TOLERANCE_HZ = 2.0
 PURE = 0.98
 """The share of a sentence's energy that must lie in its tone: one foreign 20 ms block in the middle makes it less."""
 QUIET = 0.01
-"""The loudest sample, of full scale, between the sentences."""
+"""The loudest sample that may be between the sentences, as a share of full scale."""
 _EDGE_SAMPLES = SAMPLE_RATE_HZ * 20 // 1000
-"""Left out at both ends of a tone, where it may fade."""
+"""Both ends of a tone, where the sound may fade, are left out."""
 _SHORTEST_SAMPLES = SAMPLE_RATE_HZ * 100 // 1000
-"""Of less tone than this the pitch is not known well enough."""
+"""A shorter tone does not tell its pitch well enough."""
 
 
 def tone_of(samples: np.ndarray) -> tuple[float, float]:

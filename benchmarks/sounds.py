@@ -17,13 +17,13 @@ from benchmarks.units import SAMPLE_RATE_HZ
 
 PER_MS = SAMPLE_RATE_HZ // 1000
 UNSPACED = ("zh", "ja", "ko")
-LONGEST_TAIL_MS = 500  # from the last sample of a word to the end of its utterance
-PAUSE_AFTER_MS = 160  # of a backchannel the reply is held
+LONGEST_TAIL_MS = 500  # the longest time from the last sample of a word to the end of its utterance
+PAUSE_AFTER_MS = 160  # the reply is held after so much of a backchannel
 HOLDS_MS = (700, 1500)
-DECIDED_MS = 200  # at least, from the end of the word to that of the hold
+DECIDED_MS = 200  # the shortest time from the end of a word to the end of the hold
 
 DRY, NEAR = "no room", "near in a room"
-ROOMS = {NEAR: 6.0, "across a room": 1.0}  # how much louder the direct sound is, in dB
+ROOMS = {NEAR: 6.0, "across a room": 1.0}  # the direct sound against the rest, in dB
 VOICES = ("en-us", "en-us+f2", "en-us+m3", "en-gb-x-rp", "en-us+f4", "en-us+m7")
 REPLIES = (
     "I would really love a long holiday near the sea, and you could come along if you like.",
@@ -56,7 +56,7 @@ BACKCHANNELS = {
     ("ja", "ja"): ("うん", "はい", "そうですね", "うんうん", "なるほど", "へえ"),
     ("ko", "ko"): ("네", "응", "그래요", "네네", "맞아요", "그렇군요"),
 }
-VARIANTS = ("", "+f2", "+m3")  # of each language's voice
+VARIANTS = ("", "+f2", "+m3")  # the variants of each language's voice
 
 
 @dataclass
@@ -67,14 +67,14 @@ class Scene:
     reply: np.ndarray
     microphone: np.ndarray
     echo: str = ""
-    """What a recogniser would write where nobody speaks but the reply comes back."""
+    """The words that a recogniser would write where nobody speaks but the reply comes back."""
     words: str = ""
     language: str = "en"
     onset: int | None = None
     """The first sample of somebody speaking, or of another sound."""
     length: int = 0
     hold: tuple[int, int] | None = None
-    """Where the reply was held, and for how long; what comes later is what counts."""
+    """The place where the reply was held, and for how long. What comes later is what counts."""
 
     def words_by(self, begun: int, position: int) -> str:
         """What a recogniser that errs in nothing writes, at `position`, of the utterance that began at `begun`."""
@@ -195,7 +195,7 @@ def _speech(rng: np.random.Generator) -> Iterator[Scene]:
             yield _with(rng, scene, f"interruption, {near_db:+d} dB to the echo", speech, text)
     for number in range(24):
         text = INTERRUPTIONS[number % len(INTERRUPTIONS)]
-        same = number % 2 == 0  # the very voice that answers
+        same = number % 2 == 0  # the interruption has the very voice of the reply
         speech = _say(text, VOICES[(number + (0 if same else 1)) % len(VOICES)]) * rng.uniform(0.2, 1)
         yield _with(rng, _surroundings(rng, number, None), "interruption, no echo", speech, text)
     for number in range(24):

@@ -18,10 +18,10 @@ from benchmarks.units import WINDOW_SAMPLES, percentile
 
 MODES = ("off", "stt", "full")
 MODELS = "20+10+10,60+35+25,200+100+100"
-"""What STT, the language model and TTS take for their first output."""
+"""The milliseconds that STT, the language model and TTS take for their first output."""
 WINDOW_MS = WINDOW_SAMPLES / 16
 SOFT_END_MS, WAIT_MS = 3 * WINDOW_MS, 7 * WINDOW_MS
-"""Of the `loadtest` profile: 96 and 200 ms, in whole windows."""
+"""The settings of the `loadtest` profile, 96 and 200 ms, in whole windows."""
 LEVELS = "1:35"
 EXCESS_MS, LAG_MS = 20, 10
 RESULTS = ("started", "used", "wasted", "shed")
@@ -62,7 +62,7 @@ class Outcome:
     case: Case
     level: Level
     speculations: dict[str, float]
-    """For each of `RESULTS`, how many per turn."""
+    """The speculations per turn, for each of `RESULTS`."""
 
     @property
     def sent_ms(self) -> list[float]:

@@ -11,7 +11,7 @@ from benchmarks.tables import table
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEEDS = (0.8, 0.9, 1.0, 1.1, 1.2)
-RATES = (100, 120, 250, 280)  # words per minute; training hears 125 to 239
+RATES = (100, 120, 250, 280)  # words per minute; the rates of the training are 125 to 239
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

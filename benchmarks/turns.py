@@ -27,7 +27,7 @@ from benchmarks.units import percentile
 
 OUTSIDE_MS, SPEED_UP = 20, 2.0
 PAUSE_S = 0.3
-"""At most, between a reply and the next question."""
+"""The longest time between a reply and the next question."""
 RAMP_S = 3.0
 BATCHED = ("stt", "llm")
 STEPS = ("transcript", "first_token", "first_text", "first_audio_made", "first_audio_sent")
@@ -41,7 +41,7 @@ class Throughput:
     seconds: float
     answers: list[Answer]
     batch_sizes: dict[str, float]
-    """The average of each stage's calls; of an open batch, of its size whenever requests joined."""
+    """The average size of each stage's batches. An open batch counts whenever requests join it."""
     cpu_s: float
     threads: list[float]
     """Cores used by each thread of the server, the busiest first."""
@@ -140,7 +140,7 @@ def _notes(answers: list[Answer]) -> list[str]:
     return ["\n".join(f"{count} x {fault}" for fault, count in found.most_common(8))] if found else []
 
 
-# Many of them.
+# Many conversations.
 
 
 def _ask_many(arguments: argparse.Namespace, questions: list[Question], settings: list[str], limit: int) -> Throughput:

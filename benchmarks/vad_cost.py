@@ -38,7 +38,7 @@ def model_us_per_window() -> dict[int, tuple[float, float]]:
 
     vad = SileroVad(SileroVad.Options())
     vad.load()
-    session = vad._session  # the very session that the service runs, with its thread settings
+    session = vad._session  # the service runs this very session, with its thread settings
     random = np.random.default_rng(1)
     found = {}
     for batch in BATCHES:
@@ -96,7 +96,7 @@ async def _stage_us_per_frame(worker: Any, sessions: int, seconds: float) -> flo
 
     frames = round(seconds * 1000 / FRAME_MS)
     nobody = [_Nothing()] * sessions
-    await _push_in_real_time(nobody, frames // 5)  # warm up
+    await _push_in_real_time(nobody, frames // 5)  # this call only warms up
     clock_s = await _push_in_real_time(nobody, frames)
     stage = VadStage(worker)
     streams = [stage.open(EndpointOptions(), lambda event: None) for _ in range(sessions)]

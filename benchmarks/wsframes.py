@@ -8,7 +8,7 @@ import numpy as np
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 _FINAL, _MASKED = 0x80, 0x80
 MASK = bytes.fromhex("5a3c96e1")
-"""One key for every frame: the server has the same work to undo it, and clips can be masked ahead of time."""
+"""Every frame has the same key: the server has the same work to undo it, and clips can be masked ahead of time."""
 
 
 def client_frame(opcode: int, payload: bytes) -> bytes:

@@ -30,7 +30,7 @@ def profiles() -> Collection[str]:
     return set(PROFILES)
 
 
-# What each may name, and what stands between two names.
+# The names that each argument may have, and what stands between two names.
 CHECKS: dict[str, tuple[Callable[[], Collection[str]], str | None]] = {
     "EXTRAS": (extras, ","),
     "ENVIRONMENTS": (environments, None),

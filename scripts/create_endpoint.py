@@ -237,5 +237,5 @@ COMMANDS = {"status": status, "pause": pause, "resume": resume, "delete": delete
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is left over is said then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM, too, ends with the message on what is left
     sys.exit(main())

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demo"
 QUESTION = "I need some help with my computer"
 START_TIMEOUT_S = 60.0
-LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy is not asked for loopback
+LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
 STEPS = {
     "transcript_ms": "words known",
     "first_text_ms": "reply begun",

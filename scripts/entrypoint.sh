@@ -1,10 +1,10 @@
 #!/bin/sh
-# The container's first process: sees to it that PORT can be listened on, and becomes the service, so that SIGTERM
-# reaches that itself. Arguments are flags of `speech-to-speech serve`, but the port is to be given as PORT.
+# The container's first process sees to it that PORT can be listened on, and becomes the service, so that SIGTERM
+# reaches the service itself. Arguments are flags of `speech-to-speech serve`, but the port is to be given as PORT.
 #
 # Below 1024 an ordinary user may listen only if the container's runtime says so (Docker does: net.ipv4.
 # ip_unprivileged_port_start=0). Else `with-low-ports` is tried, whose file has the right to (CAP_NET_BIND_SERVICE);
-# it counts unless the runtime takes that away (--cap-drop ALL, no-new-privileges).
+# the right counts unless the runtime takes it away (--cap-drop ALL, no-new-privileges).
 set -eu
 
 trap 'exit 0' TERM # the first process of a container gets no signal that it has not asked for
@@ -13,16 +13,16 @@ trap 'exit 0' TERM # the first process of a container gets no signal that it has
 if ! [ -w /tmp ] && [ -w /dev/shm ]; then
     export TMPDIR="${TMPDIR:-/dev/shm}"
 fi
-# PyTorch makes this folder when it is imported, or fails; by default it is a temporary one.
+# PyTorch makes its cache folder when it is imported, or fails; by default the folder is a temporary one.
 if [ -w "$HOME" ]; then
     export TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR:-$HOME/torchinductor}"
 fi
 
-asked=${S2S_PORT:-${PORT:-}} # as the service's settings: the longer name first
+asked=${S2S_PORT:-${PORT:-}} # the longer name comes first, as in the service's settings
 PORT=${asked:-80}
 FALLBACK_PORT=8080
 
-# Whether "$@" may listen there. Any other problem with the port is the service's to tell.
+# Tells whether "$@" may listen on PORT. The service tells of any other problem with the port.
 may_listen() {
     "$@" python -I -c '
 import contextlib, socket, sys
@@ -37,7 +37,7 @@ with contextlib.suppress(OverflowError, ValueError), socket.socket() as listener
 }
 
 low="with-low-ports --inh-caps +net_bind_service --ambient-caps +net_bind_service"
-# shellcheck disable=SC2086 # it is several words
+# shellcheck disable=SC2086 # $low is several words
 if may_listen env; then
     low=
 elif ! may_listen $low; then
@@ -51,6 +51,6 @@ elif ! may_listen $low; then
     PORT=$FALLBACK_PORT
 fi
 export PORT
-# A SIGTERM that comes before the service is ready for it waits until it is.
+# A SIGTERM that comes too early waits until the service is ready for it.
 # shellcheck disable=SC2086
 exec env --block-signal=TERM $low speech-to-speech serve "$@"

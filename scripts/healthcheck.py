@@ -5,7 +5,7 @@ import os
 import sys
 
 ASKED = os.environ.get("S2S_PORT") or os.environ.get("PORT")
-PORTS = (ASKED,) if ASKED else ("80", "8080")  # what entrypoint.sh chooses if nobody said
+PORTS = (ASKED,) if ASKED else ("80", "8080")  # entrypoint.sh chooses one of these if nobody sets a port
 
 
 def healthy(port: str) -> bool:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# A Debian without Python, as the image NAME, where no image registry can be reached: what tests/deploy/test_image.py builds on.
+# Makes the image NAME, a Debian without Python, where no image registry can be reached. tests/deploy/test_image.py
+# builds on this image.
 #
 #   scripts/make_base_image.sh NAME
 set -eu

@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "fast_unidic" / "manifest.json"
-# What MeCab reads, and the licences; a source may have more, such as definitions to train with.
+# MeCab's files, and the licences. A source may have more, such as definitions to train with.
 FILES = ("AUTHORS", "BSD", "COPYING", "char.bin", "dicrc", "matrix.bin", "mecabrc", "sys.dic", "unk.dic")
 NEEDED = ("char.bin", "dicrc", "matrix.bin", "mecabrc", "sys.dic", "unk.dic")
 

@@ -22,7 +22,7 @@ def pcm_bytes(duration_ms: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> int:
     return BYTES_PER_SAMPLE * round(duration_ms * sample_rate_hz / 1000)
 
 
-# From the VAD. Positions count the session's audio from its start.
+# Events of the VAD. Positions count the session's audio from its start.
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ VadEvent = (
 )
 
 
-# Requests to the models, and what they give.
+# Requests to the models, and the models' outputs.
 
 
 @dataclass(frozen=True, slots=True)

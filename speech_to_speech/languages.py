@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 AUTO = "auto"  # the language is heard in each utterance
-SIX = ("en", "fr", "es", "zh", "ja", "ko")  # that everything here is tried in
+SIX = ("en", "fr", "es", "zh", "ja", "ko")  # everything here is tried in these languages
 
-# Whisper calls Javanese jw; here it has its ISO code.
+# Whisper calls Javanese jw; here the language has its ISO code.
 NAMES = {
     "en": "English",
     "zh": "Chinese",

@@ -27,12 +27,12 @@ from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 DEFAULT_HZ = 440.0
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
 CHUNK = 512  # samples
-FEW_CHUNKS = 32  # a second: what is shorter has had less time to move, and is judged as if it went on in silence
-PEAKS, PEAK_HZ = 6, 12.0  # how many of the spectrum's peaks are looked at, and how wide one is
-STEADY = 0.25  # from there on it is a tone: eSpeak's and human speech stay below 0.2, a tone of 0.04 above 0.35
+FEW_CHUNKS = 32  # a second; shorter speech has had less time to move, and is judged as if it went on in silence
+PEAKS, PEAK_HZ = 6, 12.0  # the spectrum's peaks that are looked at, and the width of one
+STEADY = 0.25  # a steadier sound is a tone: eSpeak's and human speech stay below 0.2, a tone of 0.04 above 0.35
 TONE_MS, GAP_MS, FADE_MS = 600, 100, 10
 AMPLITUDE = 0.3
-STEP_S = 0.01  # as a model's step from token to token
+STEP_S = 0.01  # a model's step from token to token
 
 
 def occupy(base_ms: float, per_request_ms: float, jobs: Sequence[Job[Any, Any]]) -> None:
@@ -67,7 +67,7 @@ def _steadiness(samples: Samples, hz: float) -> float:
     """
     chunks = np.resize(samples, (max(1, len(samples) // CHUNK), CHUNK))
     turn = -2j * np.pi * hz / SAMPLE_RATE_HZ
-    # einsum, not @: the threads that BLAS would take for this spin for long after.
+    # einsum takes none of BLAS's threads, which spin for long after a product with @.
     amplitudes = np.einsum("kc,c->k", chunks, np.hanning(CHUNK) * np.exp(turn * np.arange(CHUNK)))
     amplitudes *= np.exp(turn * CHUNK * np.arange(len(chunks)))
     energy = max(len(chunks), FEW_CHUNKS) * float((np.abs(amplitudes) ** 2).sum())

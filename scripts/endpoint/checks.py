@@ -13,7 +13,7 @@ from endpoint.values import environment, how_secret, read_secret, secrets
 from speech_to_speech.config.settings import TOKEN_VARIABLE
 
 LONGEST_NAME = 32  # characters
-EXPIRING = "hf_oauth_"  # what such tokens begin with
+EXPIRING = "hf_oauth_"  # the beginning of tokens that expire
 
 
 def check_names(name: str, namespace: str | None) -> None:
@@ -49,7 +49,7 @@ def make_request(
         terminal.note(f"note: profile {options.profile} does not use the GPU: {cheaper}")
     if not 1 <= options.port <= 65535:
         raise BadInput(f"--port {options.port}: between 1 and 65535")
-    if "S2S_PORT" not in env:  # said even if it is the default: the container then never takes another port
+    if "S2S_PORT" not in env:  # even the default is said: the container then never takes another port
         env.setdefault("PORT", str(options.port))
     check_address(options.port, env)
     login = None if options.no_hf_token else token

@@ -108,6 +108,6 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < 1e6:  # not NaN either
+    if not 0 <= seconds < 1e6:  # this form refuses NaN too
         raise argparse.ArgumentTypeError("a number of seconds is expected; NAME goes before it")
     return seconds

@@ -10,7 +10,7 @@ from endpoint.management import use_own_client
 from endpoint.request import Request
 from endpoint.terminal import MASK
 
-NAMESPACE = "YOUR-ACCOUNT"  # only the platform knows which, and it is not asked
+NAMESPACE = "YOUR-ACCOUNT"  # only the platform knows the account, and a dry run does not ask
 
 
 class _Kept(Exception):

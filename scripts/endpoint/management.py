@@ -16,7 +16,7 @@ from endpoint.request import Request
 from endpoint.terminal import Terminal
 
 T = TypeVar("T")
-TIMEOUT_S = 30.0  # for each step of a request; huggingface_hub itself would wait for ever
+TIMEOUT_S = 30.0  # the limit of each step of a request; huggingface_hub itself would wait for ever
 
 
 class MaybeMade(Unreachable):

@@ -20,7 +20,7 @@ HARDWARE_FLAGS = "--vendor, --region, --accelerator, --instance-type and --insta
 BILLING = "https://huggingface.co/settings/billing"
 CONSOLE = "https://endpoints.huggingface.co"
 LOST = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
-# Nothing of the request got to the platform.
+# With these errors, nothing of the request got to the platform.
 UNSENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -70,7 +70,7 @@ def _asked_s(error: Exception) -> float | None:
 def what_happened(error: Exception) -> str:
     """The error in some words, without advice."""
     if isinstance(error, HfHubHTTPError):
-        message = " ".join((error.server_message or "").split())  # not shortened before secrets in it are masked
+        message = " ".join((error.server_message or "").split())  # the message is not cut before its secrets are masked
         return f"the platform answered {error.response.status_code}{': ' + message if message else ''}"
     if isinstance(error, httpx2.TimeoutException):
         return "the platform does not answer"

@@ -18,7 +18,7 @@ class Request:
 
     name: str
     namespace: str | None
-    """None: the account's own."""
+    """The account that owns the endpoint; None means the token's own account."""
     image: str
     port: int
     profile: str
@@ -32,13 +32,13 @@ class Request:
     min_replica: int
     max_replica: int
     scale_to_zero_min: int | None
-    """Minutes without a request after which no replica is left; None: never."""
+    """The minutes without a request after which no replica is left; None means never."""
     env: Mapping[str, str]
     secrets: Mapping[str, str] = field(repr=False)
     registry_user: str | None
     registry_password: str | None = field(repr=False)
     given: frozenset[str] = frozenset()
-    """The flags that were on the command line, so without those that have their defaults."""
+    """The flags that were on the command line: those that have their defaults are not among them."""
 
     @property
     def hardware(self) -> str:

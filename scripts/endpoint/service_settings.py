@@ -9,9 +9,9 @@ from speech_to_speech.config.registry import STAGES, TURN, all_installed
 from speech_to_speech.config.settings import ENV_PREFIX, NAMES, TOKEN_VARIABLE, load_settings
 from speech_to_speech.errors import SettingsError
 
-IMAGE_PORT = 80  # what the service listens on in its container unless PORT says otherwise
+IMAGE_PORT = 80  # the service listens here in its container unless PORT says otherwise
 MODELS = f"{ENV_PREFIX}MODELS"
-# Settings whose values are backends, which a module of the container's own may define.
+# The values of these settings are backends, which a module of the container's own may define.
 OF_BACKENDS = {f"{ENV_PREFIX}{name.upper()}" for name in ("profile", "models", *STAGES, TURN)}
 PLAIN = ("PORT", "HOST", "CHAT_SIZE")
 
@@ -69,13 +69,13 @@ def check_settings(profile: str, environ: Mapping[str, str]) -> str | None:
     if MODELS in environ:
         own = {f"{ENV_PREFIX}{name.upper()}" for name in NAMES} - OF_BACKENDS | {TOKEN_VARIABLE, *PLAIN}
         environ = {name: value for name, value in environ.items() if name in own}
-        profile = "loadtest"  # backends without options
+        profile = "loadtest"  # the backends of this profile need no options
         remark = f"{MODELS} names modules of the container's own, so options of models are not checked before it starts"
     try:
-        with all_installed():  # in the container
+        with all_installed():  # the settings are for the container, which has what they need
             load_settings([], {"PROFILE": profile, **environ})
     except SettingsError as error:
-        reason = str(error).partition("; there are --")[0]  # a hundred names
+        reason = str(error).partition("; there are --")[0]  # the rest of the message is a list of a hundred names
         raise BadInput(
             f"the service would not start with this --env and --secret: {reason} "
             f"(`speech-to-speech serve --help --profile {profile}` lists the settings; S2S_<NAME> is a variable's name)"

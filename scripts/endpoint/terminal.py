@@ -6,8 +6,8 @@ import sys
 from speech_to_speech.client.console import printable
 from speech_to_speech.weights.hub.errors import TOKEN
 
-SHORTEST = 4  # characters of a secret that can be looked for: shorter ones are in many words
-LONGEST = 2000  # characters of a remark: what the platform answers may be a page
+SHORTEST = 4  # characters of a secret that can be looked for: shorter secrets are in many words
+LONGEST = 2000  # characters of a remark: the platform's answer may be a page
 MASK = "***"
 
 
@@ -26,7 +26,7 @@ class Terminal:
 
     def masked(self, text: str) -> str:
         """The text without secrets, and with no control characters but its line ends."""
-        for secret in sorted(self.secrets, key=len, reverse=True):  # one may be part of another
+        for secret in sorted(self.secrets, key=len, reverse=True):  # a secret may be part of a longer one
             for written in {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]}:
                 text = text.replace(written, MASK) if len(secret) >= SHORTEST else text
         text = TOKEN.sub(f"hf_{MASK}", text)

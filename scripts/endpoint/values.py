@@ -12,7 +12,7 @@ from endpoint.errors import BadInput
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_NAME = re.compile(r"(^|_)(TOKEN|KEY|PASSWORD|SECRET)$", re.IGNORECASE)
 SECRET_VALUE = re.compile(r"hf_\w{20,}|sk-\w{20,}")
-# Each has a flag of its own, so that what depends on it can be checked.
+# Each of these variables has a flag of its own, so that what depends on the value can be checked.
 OWN_FLAGS = {"PROFILE": "--profile", "S2S_PROFILE": "--profile", "REPOSITORY": "--repository"}
 
 

@@ -23,36 +23,36 @@ Spectra = npt.NDArray[np.complexfloating]
 PER_MS = SAMPLE_RATE_HZ // 1000
 EARLIEST, LATEST = -60 * PER_MS, 600 * PER_MS
 """Delays that are looked for, in samples, of the echo's first arrival against the position given for its block."""
-SPLICE = 80 * PER_MS  # a block this near the end of the one before follows on it: positions are rough
-LONGEST = 4 * SAMPLE_RATE_HZ  # of what was sent, in samples
+SPLICE = 80 * PER_MS  # a block so near the end of the one before follows on it: positions are rough
+LONGEST = 4 * SAMPLE_RATE_HZ  # samples of the reply that are kept
 
 # The filter.
-BLOCK = 256  # one step, in samples
+BLOCK = 256  # samples in one step of the filter
 PARTITIONS = 8  # steps that the room's echo lasts: 128 ms
 LEAD = 32  # samples before the delay found: the peak of a path is not its beginning
 LOWEST_BIN = 4  # 125 Hz: hum and rumble below do not count
 FORGETTING = 0.98
-CONSTRAIN_EVERY = 2  # partitions: these in turn are kept to their length, which they hardly leave
-DOUBT_DECAY = 0.5  # of the first doubt, from one partition to the next
+CONSTRAIN_EVERY = 2  # every second partition is kept to its length in turn: partitions hardly leave that
+DOUBT_DECAY = 0.5  # a partition's first doubt, as a share of the one before
 
 # The search for the delay.
 CONTEXT = 2048  # samples of the microphone that are looked for in what was sent
-SEARCH_TAPS = np.convolve([1, 4, 6, 4, 1], [1, 0, -0.8]).astype(np.float32) / 16  # for half the rate, high tones raised
+SEARCH_TAPS = np.convolve([1, 4, 6, 4, 1], [1, 0, -0.8]).astype(np.float32) / 16  # half the rate, high tones raised
 SEARCH_SIZE = 6400
-JUMP_CONTEXT = 1024  # when the path is known but for its delay
-START_FIT = 0.6  # correlation from which a path is tried
-CERTAIN_FIT = 0.85  # from which the first finding counts; below that, the second at the same delay
-JUMP_FIT = 0.4  # from which a known path is tried at another delay
+JUMP_CONTEXT = 1024  # samples of the context when only the path's delay is unknown
+START_FIT = 0.6  # the correlation from which a path is tried
+CERTAIN_FIT = 0.85  # the correlation from which one finding is enough; below, a second one has to agree
+JUMP_FIT = 0.4  # the correlation from which a known path is tried at another delay
 SAME_DELAY = 8  # samples
 SURE_OF_NONE = 6  # searches in vain since a reply began; from there on each eighth window is searched
-NO_ECHO = 24  # searches in vain, all in all: then only two are made at once
+NO_ECHO = 24  # searches in vain, all in all; from there on a reply begins with only two searches
 
 # The verdict.
-TRUSTED, HIGHEST_TRUST = 3.0, 8.0  # windows explained
-SHARES = 24  # the last ones, from which follows what the filter leaves unexplained of mere echo
-NOISE_WINDOWS = 64  # the quietest of these is the noise
-LOUDEST_NOISE = 0.004  # RMS: what is louder is no noise
-RELEASE = 0.3  # of the echo's energy, what may be left in the room one window later
+TRUSTED, HIGHEST_TRUST = 3.0, 8.0  # windows that the path has explained
+SHARES = 24  # the last windows, whose shares say how much of mere echo the filter leaves unexplained
+NOISE_WINDOWS = 64  # the last windows, of which the quietest is the noise
+LOUDEST_NOISE = 0.004  # RMS: a louder sound is no noise
+RELEASE = 0.3  # the share of the echo's energy that may be left in the room one window later
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class EchoGuard:
         self._highest_share = highest_share
         self._lowest_share = lowest_share
         self._sent = _Sent()
-        self._windows: deque[bytes] = deque(maxlen=CONTEXT // BLOCK)  # the last ones, without a gap
+        self._windows: deque[bytes] = deque(maxlen=CONTEXT // BLOCK)  # the last windows, without a gap
         self._heard_end = 0
         self._energies: deque[float] = deque(maxlen=NOISE_WINDOWS)
         self._shares: deque[float] = deque(maxlen=SHARES)
@@ -88,7 +88,7 @@ class EchoGuard:
         self._trust = 0.0
         self._found_delay = 0
         self._misses = 0  # searches in a row that found nothing, in this reply
-        self._in_vain = 0  # the same, in all of them
+        self._in_vain = 0  # searches in a row that found nothing, in all replies
         self._echo = 0.0
 
     def sent(self, pcm: bytes, at_ms: float) -> None:
@@ -239,7 +239,7 @@ class _Sent:
     """What was sent, on the microphone's time line; positions are samples."""
 
     def __init__(self) -> None:
-        self._ring = np.zeros(0, np.int16)  # the last `LONGEST`, each at its position modulo that
+        self._ring = np.zeros(0, np.int16)  # the last `LONGEST` samples, each at its position modulo `LONGEST`
         self._start = self._end = 0
         self._last_sound = 0
 

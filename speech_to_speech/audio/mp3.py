@@ -15,18 +15,18 @@ from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, AudioChunk
 if TYPE_CHECKING:
     import av
 
-FRAME_SAMPLES = 576  # at 16 kHz
-FRAME_BYTES = BYTES_PER_SAMPLE * FRAME_SAMPLES  # of PCM
-PRIMING_SAMPLES = FRAME_SAMPLES  # before the sound, in all that the encoder here makes
+FRAME_SAMPLES = 576  # samples at 16 kHz
+FRAME_BYTES = BYTES_PER_SAMPLE * FRAME_SAMPLES  # bytes of PCM
+PRIMING_SAMPLES = FRAME_SAMPLES  # silence before the sound, in every stream of `Mp3Encoder`
 PRIMING_MS = pcm_ms(FRAME_BYTES)
 HELD_MS = 3 * pcm_ms(FRAME_BYTES)
-"""Of what the encoder was given, in whole blocks of two frames, so much can't be decoded before the next block."""
-# The encoder and a decoder together are late by 1105 samples (LAME's 576, and 529 that every decoder adds). With so
-# many zeros before the sound it comes exactly two frames late, and the first of them need not be sent.
+"""So much of what the encoder was given, in whole blocks of two frames, can't be decoded before the next block."""
+# The encoder and a decoder together are late by 1105 samples (LAME's 576, and 529 that every decoder adds). After so
+# many zeros the sound comes exactly two frames late, and the first frame need not be sent.
 LEADING_ZEROS = 2 * FRAME_SAMPLES - 1105
-BLOCK_BYTES = 2 * FRAME_BYTES  # of replies: whole frames, so that they are as long as the sound
+BLOCK_BYTES = 2 * FRAME_BYTES  # a reply's block has whole frames, so that the reply is as long as the sound
 BLOCK_MS = pcm_ms(BLOCK_BYTES)
-PULL_FRAMES = 8  # decoded in one step: half a millisecond of work at most
+PULL_FRAMES = 8  # frames decoded in one step: half a millisecond of work at most
 
 
 def available() -> bool:
@@ -48,7 +48,7 @@ class Mp3Decoder:
     def __init__(self, skip_samples: int = 0) -> None:
         import av
 
-        context = av.CodecContext.create("mp3", "r")  # to integers: half the time of floats and converting them
+        context = av.CodecContext.create("mp3", "r")  # integers take half the time of floats and their conversion
         assert isinstance(context, av.AudioCodecContext)
         context.options = {"err_detect": "crccheck+explode"}
         self._context = context
@@ -56,7 +56,7 @@ class Mp3Decoder:
         self._resampler = Resampler()
         self._rate_hz = 0
         self._skip_bytes = BYTES_PER_SAMPLE * skip_samples
-        self._lost_bytes = 0  # of frames that can't be decoded, since the last that could
+        self._lost_bytes = 0  # bytes of the frames that could not be decoded since the last one that could
         self._error: BadAudio | None = None
 
     def push(self, piece: bytes) -> None:
@@ -139,7 +139,7 @@ class Mp3Encoder:
         self._bitrate_kbps = bitrate_kbps
         self._buffer = bytearray(BYTES_PER_SAMPLE * LEADING_ZEROS)
         self._sound_bytes = 0
-        self._frames = 0  # that the encoder gave
+        self._frames = 0  # frames that the encoder has given
 
     @functools.cached_property
     def _context(self) -> "av.AudioCodecContext":

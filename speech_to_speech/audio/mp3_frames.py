@@ -11,11 +11,11 @@ from speech_to_speech.errors import BadAudio
 MPEG1, MPEG2, MPEG25 = 3, 2, 0  # the version bits; 1 is reserved
 LAYER_3 = 1
 RATES_HZ = {MPEG1: (44_100, 48_000, 32_000), MPEG2: (22_050, 24_000, 16_000), MPEG25: (11_025, 12_000, 8_000)}
-LOW_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # of MPEG 2 and 2.5
+LOW_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # MPEG 2 and 2.5
 HIGH_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 HEADER_BYTES = 4
-ID3V2_BYTES, ID3V1_BYTES = 10, 128  # the header of a tag before the sound; the whole of one behind it
-GARBAGE_BYTES = 4096  # after so much without a frame the mistake is told again
+ID3V2_BYTES, ID3V1_BYTES = 10, 128  # the header of a tag before the sound; the whole tag behind the sound
+GARBAGE_BYTES = 4096  # bytes without a frame, after which the mistake is told again
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class FrameHeader:
     version: int
     rate_hz: int
     size: int
-    """Of the whole frame, in bytes."""
+    """Bytes of the whole frame."""
 
 
 def frame_header(content: bytes | bytearray, at: int = 0) -> FrameHeader | None:
@@ -58,7 +58,7 @@ class FrameSplitter:
 
     def __init__(self, in_step: bool = True) -> None:
         self._buffer = bytearray()
-        self._tag_bytes = 0  # of a tag, still to come
+        self._tag_bytes = 0  # bytes of a tag that are still to come
         self._in_step = in_step
         self._garbage_bytes = 0
 
@@ -110,7 +110,7 @@ class FrameSplitter:
         while (at := self._buffer.find(0xFF, at, limit)) >= 0:
             header = frame_header(self._buffer, at)
             if len(self._buffer) < at + (header.size if header else 0) + HEADER_BYTES:
-                break  # what could tell is to come
+                break  # the bytes that decide are to come
             following = frame_header(self._buffer, at + header.size) if header else None
             if header and following and (header.version, header.rate_hz) == (following.version, following.rate_hz):
                 self._in_step = True

@@ -39,7 +39,7 @@ class Resampler:
         if self._source_hz is None:
             self._source_hz = chunk.sample_rate_hz
             if self._source_hz != self.target_hz:
-                # Not as int16: soxr adds dither to that, which depends on the chunks and is no digital silence.
+                # soxr adds dither to int16, which depends on the chunks and is no digital silence.
                 self._stream = soxr.ResampleStream(self._source_hz, self.target_hz, 1, dtype="float32")
         if chunk.sample_rate_hz != self._source_hz:
             raise ValueError(f"the stream has {self._source_hz} Hz, not {chunk.sample_rate_hz}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from speech_to_speech.client.errors import UsageError
 
-# Not *.hf.space: what runs there is anybody's app, which could read the token.
+# *.hf.space is not among these: anybody's app runs there, and could read the token.
 HUGGING_FACE = (".huggingface.co", ".huggingface.cloud")
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from speech_to_speech.audio import mp3
 from speech_to_speech.client.errors import UsageError
 
-FLUSH = bytes(4 * mp3.FRAME_BYTES)  # silence that drives out what the encoder holds
+FLUSH = bytes(4 * mp3.FRAME_BYTES)  # silence that drives the sound out of the encoder
 
 
 class Codec(Protocol):
@@ -76,7 +76,7 @@ class Mp3:
     def __init__(self, compression: Compression, bitrate_kbps: int) -> None:
         self._compression = compression
         self._encoder = mp3.Mp3Encoder(bitrate_kbps)
-        self._empty = True  # what the encoder holds is silence
+        self._empty = True  # the encoder holds nothing but silence
         self._reply: mp3.Mp3Decoder | None = None
 
     def encode(self, block: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -17,7 +17,7 @@ from speech_to_speech.frames import pcm_ms
 from speech_to_speech.text import join_text
 
 DONE = b"DONE"
-REPLY_TIMEOUT_S = 120.0  # from the last message of an open turn
+REPLY_TIMEOUT_S = 120.0  # counted from the last message of an open turn
 SENT_RECORD_MS = 60_000.0
 TEXT_CHARS = 20_000
 
@@ -34,7 +34,7 @@ class Conversation:
         self._sent_ms = self.codec.priming_ms
         self._sent: collections.deque[tuple[float, float]] = collections.deque()
         self._changed_s = time.monotonic()
-        self._speech: Turn | None = None  # is being spoken: no turn of the service yet
+        self._speech: Turn | None = None  # the speech that goes on: no turn of the service yet
         self._paused = False
         self.full_duplex = full_duplex
         self.turn: Turn | None = None
@@ -103,7 +103,7 @@ class Conversation:
         """What the service should be told now of the playback."""
         if self.full_duplex:
             for turn_id, played_ms in self._playback.reports():
-                tenths = math.floor(played_ms * 10 + 1e-6)  # never more than there was
+                tenths = math.floor(played_ms * 10 + 1e-6)  # a report never exceeds what was played
                 yield json.dumps({"type": "playback", "turn_id": turn_id, "played_ms": tenths / 10})
 
     def _sent_s(self, event: dict[str, Any]) -> float | None:

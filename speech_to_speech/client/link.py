@@ -20,8 +20,8 @@ HANDSHAKE_TIMEOUT_S = 30.0
 SEND_TIMEOUT_S = 10.0
 READ_STEP_S = 0.05  # the longest that a half-arrived message may keep the microphone waiting
 PING_EVERY_S = 10.0
-SILENT_LINK_S = 30.0  # nothing heard from the service, not even an answer to a ping
-STARTING_S = 15.0  # how long a refused connection to this machine may mean "still starting"
+SILENT_LINK_S = 30.0  # a link is dead after so long without a message or an answer to a ping
+STARTING_S = 15.0  # a refused connection to this machine may mean "still starting" for so long
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 10.0
 RETRY_STATUS = (502, 503)
@@ -54,7 +54,7 @@ class Link:
 
     def __init__(self, url: str, headers: list[str], timeout_s: float = HANDSHAKE_TIMEOUT_S) -> None:
         context = ssl.create_default_context()  # certificates are always verified; SSL_CERT_FILE is honoured
-        # No redirects: they would carry the tokens to another host. No Origin: that is a browser's header.
+        # A redirect would carry the tokens to another host. An Origin header is a browser's.
         self._ws = websocket.create_connection(
             url,
             timeout=timeout_s,
@@ -76,7 +76,7 @@ class Link:
         try:
             self._ws.send(message) if isinstance(message, str) else self._ws.send_binary(message)
         except (OSError, websocket.WebSocketException) as error:
-            for _ in range(20):  # what was received may say why it failed
+            for _ in range(20):  # a message that waits may say why sending failed
                 self._read()
             raise Dropped(1006, printable(error)) from None
 
@@ -85,7 +85,7 @@ class Link:
         watched = [self._sock, *([wake] if wake else [])]
         ready = self._pending() or self._sock in select.select(watched, [], [], wait_s)[0]
         self._keep_alive()
-        for _ in range(64):  # then it is the sender's turn
+        for _ in range(64):  # after so many messages the sender has its turn
             if not ready:
                 break
             message = self._read()
@@ -102,7 +102,7 @@ class Link:
         try:
             opcode, data = self._ws.recv_data(control_frame=True)
         except websocket.WebSocketTimeoutException:
-            return None  # the library keeps the part that is there
+            return None  # the library keeps the part of a message that is there
         except (OSError, websocket.WebSocketException) as error:
             raise Dropped(1006, printable(error)) from None
         finally:
@@ -121,7 +121,7 @@ class Link:
             raise Dropped(1006, "the service has stopped answering")
         if now - self._pinged_s > PING_EVERY_S:
             self._pinged_s = now
-            with contextlib.suppress(OSError, websocket.WebSocketException):  # the next read tells
+            with contextlib.suppress(OSError, websocket.WebSocketException):  # the next read tells of a failure
                 self._ws.ping()
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ def connect(url: str, headers: list[str], backoff: Backoff, console: Console, ag
             raise ClientError(f"the certificate of {host} is not trusted: {error.verify_message}; {hint}") from None
         except (OSError, UnicodeError, websocket.WebSocketException) as error:  # UnicodeError: not a host name
             why = f"cannot connect to {place}: {printable(getattr(error, 'strerror', None) or error)}"
-            held = isinstance(error, websocket.WebSocketTimeoutException)  # a proxy that waits for the endpoint
+            held = isinstance(error, websocket.WebSocketTimeoutException)  # a proxy waits for the endpoint
             lost = isinstance(error, ConnectionError | websocket.WebSocketConnectionClosedException)
             if not (again or held or (lost and time.monotonic() < starting_until_s)):
                 raise ClientError(f"{why}; check --api_url, and that the service runs") from None

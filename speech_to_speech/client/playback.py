@@ -9,7 +9,7 @@ from typing import Protocol
 from speech_to_speech.frames import pcm_ms
 
 REPORT_EVERY_S = 0.1
-REPLIES_KEPT = 8  # more than can wait for the loudspeaker
+REPLIES_KEPT = 8  # more replies than can wait for the loudspeaker
 
 
 class Sink(Protocol):
@@ -63,7 +63,7 @@ class ReplyPlayer:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._replies: collections.deque[Reply] = collections.deque(maxlen=REPLIES_KEPT)  # that may still sound
+        self._replies: collections.deque[Reply] = collections.deque(maxlen=REPLIES_KEPT)  # replies that may still sound
         self._open: Reply | None = None
         self._due_s = 0.0
         self._at_once = False

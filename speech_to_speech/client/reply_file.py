@@ -9,7 +9,7 @@ from speech_to_speech.client.errors import UsageError
 from speech_to_speech.client.speaker import Speaker
 from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
-LIMIT_S = 3600  # of sound that waits
+LIMIT_S = 3600  # seconds of sound that may wait
 
 
 class ReplyFile(Speaker):
@@ -68,7 +68,7 @@ class ReplyFile(Speaker):
 
     def _write(self, pcm: bytes) -> None:
         if self._file is None:
-            self._file = wave.open(str(self._path), "wb")  # noqa: SIM115 (closed by `close`)
+            self._file = wave.open(str(self._path), "wb")  # noqa: SIM115 (`close` closes the file)
             self._file.setnchannels(1)
             self._file.setsampwidth(BYTES_PER_SAMPLE)
             self._file.setframerate(SAMPLE_RATE_HZ)

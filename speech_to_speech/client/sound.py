@@ -18,8 +18,8 @@ from speech_to_speech.client.speaker import Speaker
 from speech_to_speech.frames import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, AudioChunk
 
 MICROPHONE_BUFFER_S = 2
-MICROPHONE_SILENT_S = 10.0  # no sample at all
-SERVER_SHARE = 0.25  # what a sound server buffers beside the latency that it reports: 60 ms of 400 with PulseAudio
+MICROPHONE_SILENT_S = 10.0  # the longest time without a single sample
+SERVER_SHARE = 0.25  # a sound server's buffer beside the latency it reports: 60 ms of 400 with PulseAudio
 
 
 class Microphone:

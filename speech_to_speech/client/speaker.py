@@ -15,8 +15,8 @@ class Speaker:
     """A `Sink` that the sound card takes from. It starts with `prebuffer_ms` of sound, or at a reply's end."""
 
     def __init__(self, rate_hz: int, prebuffer_ms: int = PREBUFFER_MS, limit_s: int = SPEAKER_BUFFER_S) -> None:
-        self.latency_s = 0.0  # from the buffer until it sounds
-        self.tail_s = 0.0  # from the buffer through both sound card queues, back into a message
+        self.latency_s = 0.0  # the time from the buffer to the loudspeaker
+        self.tail_s = 0.0  # the time from the buffer through both sound card queues, back into a message
         self._rate_hz = rate_hz
         self._resampler = Resampler(rate_hz)
         self._prebuffer_bytes = BYTES_PER_SAMPLE * rate_hz * prebuffer_ms // 1000
@@ -26,7 +26,7 @@ class Speaker:
         self._running = False
         self._held = False
         self._taken_bytes = 0
-        self._taken: collections.deque[tuple[float, int, int]] = collections.deque()  # sounds at, from byte, to byte
+        self._taken: collections.deque[tuple[float, int, int]] = collections.deque()  # a piece's time, start and end
         self._sounding_until_s = 0.0
 
     @property
@@ -94,7 +94,7 @@ class Speaker:
             if self._held or not self._running:
                 return b""
             if len(self._buffer) < size:
-                self._flush()  # or the last milliseconds of the reply would follow after a gap
+                self._flush()  # the reply's last milliseconds would otherwise follow after a gap
             pcm = bytes(self._buffer[:size])
             del self._buffer[:size]
             self._running = len(pcm) == size

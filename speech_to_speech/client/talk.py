@@ -21,7 +21,7 @@ class Source(Protocol):
     """Sound for the service: blocks of int16 PCM at 16 kHz, in real time."""
 
     level_db: float
-    """RMS of what it last gave, in dB of full scale."""
+    """The RMS of the last block, in dB of full scale."""
 
     @property
     def live(self) -> bool:
@@ -52,7 +52,7 @@ def exchange(link: Link, source: Source, conversation: Conversation, console: Co
             link.send(report)
         for block in source.blocks(conversation.held):
             for sound, message in conversation.codec.encode(block):
-                if message or not sound:  # not while the encoder keeps it all
+                if message or not sound:  # nothing is sent while the encoder keeps all of the sound
                     link.send(message)
                 conversation.sent(sound)
         conversation.check()
@@ -84,7 +84,7 @@ def talk(
             if not drop.retryable or (conversation.session_started and not source.live):
                 raise ClientError(f"the service ended the connection: {drop}") from None
             if conversation.session_started and time.monotonic() - start_s > STABLE_S:
-                backoff = Backoff(start_timeout_s)  # this is a new outage
+                backoff = Backoff(start_timeout_s)  # the next drop is a new outage
             again = True
             sink.go_on()
             sink.end_reply()

@@ -26,7 +26,7 @@ class Turn:
     answered: str = ""
     end_to_end_ms: float | None = None
     received_ms: float = 0.0
-    cut_ms: float | None = None  # how much of the reply had sounded when it was cut
+    cut_ms: float | None = None  # the part of the reply that had sounded before the cut
     stop_ms: float | None = None
     record: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None

@@ -15,7 +15,7 @@ from speech_to_speech.client.errors import UsageError
 from speech_to_speech.frames import SAMPLE_RATE_HZ
 
 WAV_MAX_BYTES = 1 << 30
-QUIET = 100  # of 32768, -50 dB: the end of a file that is no louder need not be sent
+QUIET = 100  # -50 dB, of 32768: a file's end that is no louder need not be sent
 TRAILING_SILENCE_S = 2.0
 OPEN_UTTERANCE_S = 30.0
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags
@@ -54,7 +54,7 @@ def _chunks(content: bytes) -> tuple[bytes, bytes | None]:
     at, layout = 12, b""
     while at + 8 <= len(content):
         name, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
-        body = content[at + 8 : at + 8 + size]  # a streamed file claims more than there is
+        body = content[at + 8 : at + 8 + size]  # a streamed file claims more bytes than it has
         if name == b"data":
             return layout, body
         if name == b"fmt ":
@@ -86,7 +86,7 @@ class FileSource:
 
     def __init__(self, samples: NDArray[np.int16], chunk_samples: int) -> None:
         loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > QUIET)
-        self._samples = samples[: loud[-1] + 1] if len(loud) else samples[:0]  # it ends in silence anyway
+        self._samples = samples[: loud[-1] + 1] if len(loud) else samples[:0]  # the source adds silence at the end
         self._chunk_samples = chunk_samples
         self.restart()
 

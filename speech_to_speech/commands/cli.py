@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve(arguments: list[str]) -> int:
-    # A container's first process gets no signal that it has no handler for, so entrypoint.sh starts it with this one
-    # blocked. The server puts a handler of its own in place of this one.
+    # A container's first process gets no signal that it has no handler for, so entrypoint.sh starts the process with
+    # SIGTERM blocked. The server puts a handler of its own in place of this one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     wants_help = "--help" in arguments or "-h" in arguments
@@ -50,6 +50,6 @@ def serve(arguments: list[str]) -> int:
     if wants_help:
         print(USAGE, "", describe(settings), sep="\n")
         return 0
-    from speech_to_speech.service.server import serve as serve_forever  # the web stack, for this command only
+    from speech_to_speech.service.server import serve as serve_forever  # only this command needs the web stack
 
     return serve_forever(settings)

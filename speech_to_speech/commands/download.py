@@ -32,17 +32,17 @@ def main(arguments: Sequence[str]) -> int:
     if {"--help", "-h"}.intersection(arguments):
         _say(USAGE)
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends the command as Ctrl-C does
     items: list[Item] = []
     try:
         folder, dry_run, rest = parse(arguments)
-        with all_installed():  # where it will run
+        with all_installed():  # the service may run where other packages are installed
             settings = load_settings(rest)
         return run(settings, items, folder, dry_run=dry_run)
     except SettingsError as error:
         _complain(str(error))
         return 2
-    except (KeyboardInterrupt, OSError) as error:  # of a folder that can't be read, say
+    except (KeyboardInterrupt, OSError) as error:  # a folder may be unreadable, say
         _complain("stopped" if isinstance(error, KeyboardInterrupt) else one_line(error))
         _tell_what_is_there(items)
         return 1
@@ -209,7 +209,7 @@ def _tell_what_is_there(items: Sequence[Item]) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # into a log too, before what follows on stderr
+    print(line, flush=True)  # a log, too, gets the line before what follows on stderr
 
 
 def _note(line: str) -> None:

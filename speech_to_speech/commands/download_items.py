@@ -25,19 +25,19 @@ class Item:
     """One repository's files."""
 
     user: str
-    """The backend that needs them: its stage and its name."""
+    """The backend that needs the files: its stage and its name."""
     download: Download
     model: HubModel | None = None
-    """None: they are in a folder of the user's."""
+    """None means that the files are in a folder of the user's."""
     copy: Path | None = None
-    """Where they are, complete as far as can be told without the hub."""
+    """The folder of the files that are there, complete as far as can be told without the hub."""
     plan: Plan | None = None
-    """What the hub has now; None: it was not asked, or did not say."""
+    """What the hub has now. None means that the hub was not asked, or did not say."""
     missing: list[RemoteFile] = field(default_factory=list)
     problem: str | None = None
-    """Why they can't be had."""
+    """The reason why the files can't be had."""
     warning: str | None = None
-    """Why the copy was not compared with what the hub has."""
+    """The reason why the copy was not compared with what the hub has."""
     done: bool = False
 
     @property
@@ -63,7 +63,7 @@ class Item:
                     self.copy = mounted(repository, download.patterns, flag=download.flag)
                     if self.copy is not None:
                         return
-            # A service looks into folders for names without a revision, and a library not at all.
+            # The service looks into folders for names without a revision. A backend's library never does.
             into = folder if revision is None and not download.by_library else None
             place = Folder(repository, into.absolute()) if into is not None else None
             self.model = HubModel(repository, revision, download.flag, download.patterns, place)
@@ -153,7 +153,7 @@ def ask_all(items: list[Item], folder: Path | None) -> None:
 
 
 def _at_once(items: Iterable[Item]) -> None:
-    # On threads that Ctrl-C need not wait for; each ends within the bounds of `HubModel`.
+    # Ctrl-C need not wait for these threads. Each ends within the bounds of `HubModel`.
     errors: list[Exception] = []
 
     def ask(item: Item) -> None:

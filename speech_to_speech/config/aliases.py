@@ -12,7 +12,7 @@ FLAGS = {
     "tts_language": "language",
     "melo_language": "language",
 }
-# What is chosen by a backend's name or, for the backend that is chosen elsewhere, by a model's.
+# The value of a variable is a backend's name or, for a backend that is chosen elsewhere, a model's name.
 MODELS = {"ASR_MODEL": "stt", "LLM_MODEL": "llm", "LM_MODEL_NAME": "llm", "TTS_MODEL": "tts"}
 PLAIN = {"PROFILE": "profile", "HOST": "host", "PORT": "port", "CHAT_SIZE": "chat_size"}
 PRESETS = {

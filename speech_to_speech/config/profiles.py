@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-# For the backends that a flag may choose instead of a profile's own, too.
+# A flag may choose another backend than a profile's own, so the devices of all are here.
 ON_CPU: dict[str, object] = {
     "stt_device": "cpu",
     "faster_whisper_stt_device": "cpu",
@@ -60,7 +60,7 @@ PROFILES: dict[str, dict[str, object]] = {
         "partial_interval_ms": 500,
     },
 }
-# What is different if people speak another language than English, or any.
+# These settings are for people who speak another language than English, or any language.
 MULTILINGUAL: dict[str, dict[str, object]] = {"l4": {"stt_model_name": "openai/whisper-large-v3-turbo"}}
 
 

@@ -26,7 +26,7 @@ TURN = "turn"  # the turn detector, which a service may do without
 NONE = "none"
 
 CHECKOUT = (Path(__file__).parents[2] / "Makefile").exists()
-# What a container's image has; set where that is built.
+# The variables name what a container's image has. They are set where the image is built.
 IMAGE = os.environ.get("IMAGE_EXTRAS")
 IMAGE_ENVIRONMENTS = os.environ.get("IMAGE_ENVIRONMENTS", "")
 SILERO = "make install" if CHECKOUT else "pip install --no-deps silero-vad"
@@ -304,7 +304,7 @@ def import_models(modules: Iterable[str]) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
-        except Exception as error:  # whatever the user's code raises
+        except Exception as error:  # the user's code may raise anything
             problem = " ".join(f"{type(error).__name__}: {error}".split())
             raise SettingsError(f"models: can't import {module!r}: {problem}") from error
 

@@ -26,7 +26,7 @@ from speech_to_speech.languages import AUTO
 from speech_to_speech.workers.model import WorkerKind
 
 ENV_PREFIX = "S2S_"
-TOKEN_VARIABLE = "S2S_API_TOKEN"  # only here: a flag would show in process lists
+TOKEN_VARIABLE = "S2S_API_TOKEN"  # the token has no flag, which would show in process lists
 
 Positive = Annotated[float, annotated_types.Gt(0), annotated_types.Le(1e9)]
 NotNegative = Annotated[float, annotated_types.Ge(0), annotated_types.Le(1e9)]
@@ -185,7 +185,7 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
         check_model_name(stage, chosen_names[stage], option, model, getattr(option_types[stage], option or "", ""))
         if option is not None and option not in given:
             values[option] = model
-    if language != AUTO:  # what a voice loads ahead
+    if language != AUTO:  # the voices load this language ahead
         ahead = (name for name in allowed if name.endswith("_languages"))
         values = dict.fromkeys(ahead, language) | values
     chosen = {name: value for name, value in values.items() if name in NAMES}
@@ -257,7 +257,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, str]:
     while waiting:
         argument = waiting.pop(0)
         name, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--"):  # not shown: it may be a key
+        if not argument.startswith("--"):  # the message does not show the argument, which may be a key
             raise SettingsError(f"unexpected argument after {len(values)} settings; they are given as --name value")
         if not equals:
             if not waiting:
@@ -301,7 +301,7 @@ def _construct(kind: Any, values: Mapping[str, Any]) -> Any:
     validated = {name: _validate(name, types[name], value) for name, value in values.items()}
     try:
         return kind(**validated)
-    except ValueError as error:  # of a backend's options, which check their own ranges
+    except ValueError as error:  # a backend's options check their own ranges
         raise SettingsError(str(error)) from error
 
 
@@ -316,7 +316,7 @@ def _validate(name: str, kind: Any, value: Any) -> Any:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    own = error.get("ctx", {}).get("error")  # of a validator of ours
+    own = error.get("ctx", {}).get("error")  # the error that a validator has raised
     return str(own) if own is not None else error["msg"].lower()
 
 

@@ -10,4 +10,4 @@ class LanguageModel(Model[ChatRequest, str | ToolCall], Protocol):
     """Emits the answer of each job as text deltas, each as soon as it is there, and the tools that it asks for."""
 
     languages: ClassVar[frozenset[str] | None]
-    """The ISO 639 codes of those that it answers in; None, or no such attribute: any."""
+    """The ISO 639 codes of the languages that the model answers in. None, or no such attribute, means any language."""

@@ -52,7 +52,7 @@ class Abbreviations:
         if numbered:
             return f"{words} " if self._language.spaced else words
         if abbreviation.endswith(".") and CLOSED.match(text, end):
-            words += self._language.stop.strip()  # it was the end of the sentence, too
+            words += self._language.stop.strip()  # the abbreviation's dot was the sentence's end, too
         elif (
             abbreviation.endswith(".")
             and abbreviation[:-1] in ("etc", "p.m", "a.m")

@@ -6,7 +6,7 @@ from typing import Any
 from speech_to_speech.normalization.language import Language, Noun, alternatives
 from speech_to_speech.normalization.tracked import Tracked
 
-COUNTRY = r"(?:US|HK|NT|CA|AU|NZ|SG|MX|A|C|S|R)?"  # of a dollar
+COUNTRY = r"(?:US|HK|NT|CA|AU|NZ|SG|MX|A|C|S|R)?"  # the country of a dollar
 
 
 class Amounts:
@@ -56,7 +56,7 @@ class Amounts:
         noun, hundredth = self._coins.get(sign) or self._coins[sign[-1]]
         rest = match.string[match.end() : match.end() + 20].lstrip()
         number = language.read(second or first)
-        if rest.startswith((noun.one, noun.many)):  # 5 $ dollars, ￥5元
+        if rest.startswith((noun.one, noun.many)):  # for example 5 $ dollars, ￥5元
             words = language.say(number)
         else:
             words = language.money(number, noun, hundredth, language.magnitudes.get(large or "", ""))
@@ -79,7 +79,7 @@ class Amounts:
         noun = language.nouns[match[2]]
         words = language.measure(number, noun)
         before = noun.many.partition("{}")[0].strip() if "{}" in noun.many else ""
-        if before and match.string[: match.start()].rstrip().endswith(before):  # 時速 60 km/h
+        if before and match.string[: match.start()].rstrip().endswith(before):  # for example 時速 60 km/h
             words = words.removeprefix(before).strip()
         if number.negative and language.below_zero and match[2] in ("°", "°C", "°F"):
             words = words.replace(language.minus, language.below_zero, 1)

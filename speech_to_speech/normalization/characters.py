@@ -74,7 +74,7 @@ def _drop(tracked: Tracked, emoji: Any) -> None:
     edits: list[Edit] = []
     for match in emoji.finditer(tracked.text):
         start = match.start()
-        if edits and edits[-1][1] == start:  # one after the other
+        if edits and edits[-1][1] == start:  # two emoji, one directly behind the other
             start, *_ = edits.pop()
         gap = "" if start == 0 or SPACED.match(tracked.text, match.end()) else " "
         edits.append((start, match.end(), gap))

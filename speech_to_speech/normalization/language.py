@@ -52,11 +52,11 @@ class Language:
     plural: ClassVar[str] = ""
     rules: ClassVar[str] = ""
     counting_rules: ClassVar[tuple[str, str]] = ("", "")
-    """Of numbers before a noun: masculine or without gender, feminine."""
+    """The rules for numbers before a noun: masculine or without gender, and feminine."""
 
     minus: ClassVar[str] = ""
-    below_zero: ClassVar[str] = ""  # before a temperature, where it is another word
-    to: ClassVar[str] = ""  # between the ends of a range
+    below_zero: ClassVar[str] = ""  # the word before a temperature, where that is not `minus`
+    to: ClassVar[str] = ""  # the word between the ends of a range
     ratio: ClassVar[str] = ""
     by: ClassVar[str] = ""
     over: ClassVar[str] = ""
@@ -73,7 +73,7 @@ class Language:
     day_first: ClassVar[bool] = True
     units: ClassVar[Mapping[str, str]] = MappingProxyType({})
     currencies: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """By sign or code: the noun, and after a slash that of a hundredth."""
+    """The noun for each sign or code, and after a slash the noun for a hundredth."""
     magnitudes: ClassVar[Mapping[str, str]] = MappingProxyType({})
     signs: ClassVar[Mapping[str, str]] = MappingProxyType({})
     maths: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -83,17 +83,17 @@ class Language:
     """Abbreviations before a number."""
     abbreviations: ClassVar[Mapping[str, str]] = MappingProxyType({})
     roman: ClassVar[re.Pattern[str] | None] = None
-    """Its first group is a Roman numeral; elsewhere these are left alone."""
+    """The pattern's first group is a Roman numeral. Other Roman numerals are left alone."""
 
     def __init__(self, code: str = "") -> None:
         self._code = code or self.code
         self.decimal = "," if self._code in COMMA_LANGUAGES.split() else "."
         unsigned = WITH_COMMA if self.decimal == "," else WITH_POINT
         self.unsigned = rf"(?:{unsigned})"
-        # What it may begin with comes first: that makes the search three times as fast.
+        # The characters that a number may begin with come first: that makes the search three times as fast.
         self.number = rf"(?=[-−–.\d])(?:{SIGN})?(?<![\d.,]){self.unsigned}"
         self.spells = bool(default_rules(self._code))
-        """Its numbers can be spelled out."""
+        """The language's numbers can be spelled out."""
 
     # Numbers.
 

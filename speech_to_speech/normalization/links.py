@@ -58,7 +58,7 @@ def _after(written: str) -> str:
     """The marks behind an address that belong to the sentence."""
     end = END.search(written)
     marks = end[0] if end else ""
-    within = written.count("(") - (written.count(")") - marks.count(")"))  # that end within the address
+    within = written.count("(") - (written.count(")") - marks.count(")"))  # brackets that end within the address
     return "".join(mark for mark in marks.replace(")", "", max(within, 0)) if mark in ".,;:!?)")
 
 

@@ -40,7 +40,7 @@ def _formula(match: Any, language: Language) -> str | None:
     if match[2] and not FORMULA.search(body):
         return None
     if match[2] and re.match(r"\d[\d.,]*\s+[A-Za-z]+\s", body):
-        return None  # two prices
+        return None  # the dollar signs are those of two prices
     gap = " " if language.spaced else ""
     maths = language.maths
     for _ in range(DEEPEST):

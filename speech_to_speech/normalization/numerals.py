@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 LONGEST = 15  # digits; a longer number is said digit by digit, and the library ends at 10 ** 18
 
-# A decimal comma, and dots or spaces between thousands.
+# These languages have a decimal comma, and dots or spaces between thousands.
 COMMA_LANGUAGES = (
     "af az be bg bs ca cs da de el es et eu fi fo fr gl hr hu hy id is it ka kk lb lt lv mk mn nl nn no pl pt ro ru "
     "sk sl sq sr sv tg tk tr uk uz vi"
 )
-ENGINES = {"tl": "fil"}  # where CLDR's code is another
+ENGINES = {"tl": "fil"}  # CLDR has another code for this language
 
 WITH_POINT = r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|(?<![\w)])\.\d+"
 WITH_COMMA = (
     r"[1-9]\d{0,2}(?:\.\d{3})+(?![.\d])(?:,\d+)?|[1-9]\d{0,2}(?: \d{3})+(?!\d)(?:,\d+)?"
     r"|[1-9]\d{0,2}(?:,\d{3})+\.\d+|\d+(?:[.,]\d+)?"
 )
-SIGN = r"(?<![0-9A-Za-z_\u00c0-\u1fff)\]%°€$£¥])[-−–]"  # not a hyphen; in Chinese a letter may stand before it
+SIGN = r"(?<![0-9A-Za-z_\u00c0-\u1fff)\]%°€$£¥])[-−–]"  # a minus, no hyphen; in Chinese a letter may stand before one
 
 
 @dataclass(frozen=True, slots=True)

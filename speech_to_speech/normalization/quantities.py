@@ -37,7 +37,7 @@ PHONE = re.compile(
     r"|\d{3}-\d{4}|\d{1,4}(?:-\d{1,7}){2,6})"
     r"(?!\w|[.,/-]\d)"
 )
-SHORTEST_PHONE = 8  # digits, with the country's
+SHORTEST_PHONE = 8  # digits, the country's included
 
 RANGE = re.compile(
     r"(?<![\d.,/:-])(\d[\d.,:/]{0,20})(?:[ ]?(?:%|°[CF]?)|[ ]?[A-Za-z]{1,2}(?=[-–—~]))?"
@@ -137,7 +137,7 @@ class Quantities:
     def _phone(self, match: Any) -> str | None:
         groups = DIGITS.findall(match[0])
         if len(match[0]) == 8 and match[0][2] == match[0][-1] == "0":
-            return None  # 100-1000
+            return None  # 100-1000 and the like are ranges
         return self._language.phone(groups)
 
     def _ranges(self, text: str) -> list[Edit]:
@@ -184,7 +184,7 @@ class Quantities:
         language = self._language
         parts = match[0].split(".")
         if language.decimal == "," and all(len(part) == 3 for part in parts[1:]):
-            return None  # a number
+            return None  # the dots separate the thousands of a number
         point = language.points.get(".") or language.dot
         return (f" {point} " if language.spaced else point).join(language.say(Number(False, part)) for part in parts)
 

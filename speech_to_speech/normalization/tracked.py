@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Edit = tuple[int, int, str]
-"""Put this text in place of the characters from the one index up to the other."""
+"""The text that takes the place of the characters from the one index up to the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Speakable:
     source: str
     text: str
     origins: Sequence[int]
-    """For each character of `text`, and for its end, an index of `source`; they never go back."""
+    """An index of `source` for each character of `text`, and for its end. The indices never go back."""
 
     @classmethod
     def plain(cls, text: str) -> "Speakable":

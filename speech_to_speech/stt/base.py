@@ -10,7 +10,7 @@ class SpeechToText(Model[SpeechRequest, Transcript], Protocol):
     """Emits one `Transcript` for each job; an empty text where there are no words."""
 
     partial_interval_ms: ClassVar[float]
-    """How often it can afford to transcribe an utterance that is still being spoken; 0, or no such attribute: never."""
+    """How often the backend affords to transcribe an unfinished utterance. 0, or no such attribute, means never."""
 
     languages: ClassVar[frozenset[str] | None]
-    """The ISO 639 codes of those that it understands; None, or no such attribute: any."""
+    """ISO 639 codes of the languages that the backend understands. None, or no such attribute, means any language."""

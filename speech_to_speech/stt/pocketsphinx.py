@@ -17,7 +17,7 @@ from speech_to_speech.errors import StageFailed
 from speech_to_speech.frames import SpeechRequest, Transcript, pcm_bytes
 from speech_to_speech.workers.model import Job, WorkerKind
 
-LEVEL = 0.5  # of full scale, that an utterance's loudest sample is brought to
+LEVEL = 0.5  # an utterance's loudest sample is brought to this share of full scale
 HIGHEST_GAIN = 20.0
 
 
@@ -27,7 +27,7 @@ class PocketSphinx:
     worker: ClassVar[WorkerKind] = "process"
     batch_limit: ClassVar[int] = 1
     languages: ClassVar[frozenset[str]] = frozenset({"en"})
-    partial_interval_ms: ClassVar[float] = 0.0  # each would hold up all others, and can't be cancelled
+    partial_interval_ms: ClassVar[float] = 0.0  # a partial transcript would hold up all others, and can't be cancelled
 
     @dataclass(frozen=True)
     class Options:
@@ -52,8 +52,8 @@ class PocketSphinx:
         from pocketsphinx import Decoder
 
         grammar = self._options.pocketsphinx_grammar
-        # The mean taken off the features is that of the utterance itself ("batch"); by default the decoder goes on from
-        # the one before, which somebody else has said.
+        # The mean taken off the features is that of the utterance itself ("batch"). By default the decoder goes on from
+        # the mean of the utterance before, which somebody else has said.
         self._decoder = Decoder(loglevel="FATAL", cmn="batch", **({"jsgf": grammar, "lm": None} if grammar else {}))
 
     def warm_up(self) -> None:
@@ -67,7 +67,7 @@ class PocketSphinx:
 
     def _decode(self, pcm: bytes) -> str:
         """The words. In one step, since the mean needs all of it: a cancel has to wait for the end."""
-        self._decoder.reinit_feat()  # or the features' first frames would be mixed with the last utterance's
+        self._decoder.reinit_feat()  # the features' first frames would otherwise be mixed with the last utterance's
         self._decoder.start_utt()
         try:
             self._decoder.process_raw(self._prepared(pcm), no_search=False, full_utt=True)
@@ -87,6 +87,6 @@ class PocketSphinx:
         """Brought to the level that the noise is made for, quiet microphones too, and the noise under it."""
         samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32)
         samples *= min(LEVEL * 32768.0 / np.abs(samples).max(initial=1.0), HIGHEST_GAIN)
-        # The same noise every time, so that the same sound has the same words.
+        # The noise is the same every time, so that the same sound has the same words.
         noise = np.random.default_rng(0).normal(0.0, self._options.pocketsphinx_noise_floor * 32768.0, len(samples))
         return np.clip(samples + noise, -32768, 32767).astype("<i2").tobytes()

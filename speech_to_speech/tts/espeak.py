@@ -16,7 +16,7 @@ from speech_to_speech.frames import AudioChunk, SpeakRequest, WordStart
 from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 
 VOICES = {"en": "en-us", "fr": "fr", "es": "es", "zh": "cmn", "ja": "ja", "ko": "ko", "no": "nb"}
-# Of Whisper's languages; those whose dictionary the loader package has.
+# Those of Whisper's languages whose dictionary the loader package has.
 LANGUAGES = """
 af am ar as az ba be bg bn bs ca cs cy da de el en es et eu fa fi fr gu haw he hi hr ht hu hy id is it ja ka kk kn ko la
 lb lt lv mi mk ml mr ms mt my ne nl no pa pl pt ro ru sd si sk sl sq sr sv sw ta te th tk tr tt uk ur uz vi yue zh

@@ -61,6 +61,6 @@ class SileroVad:
         audio[:, CONTEXT_SAMPLES:] /= 32768.0
         sample_rate = np.array(SAMPLE_RATE_HZ, dtype=np.int64)
         probabilities, state = self._session.run(None, {"input": audio, "state": state, "sr": sample_rate})
-        # Copies, so that a session's state does not keep the whole batch's arrays alive.
+        # The copies keep a session's state from holding the whole batch's arrays alive.
         states = [(state[:, row].copy(), audio[row, -CONTEXT_SAMPLES:].copy()) for row in range(count)]
         return VadResult(probabilities[:, 0].tolist(), states)

@@ -42,7 +42,7 @@ CUDA = re.compile(r"cuda(?::(\d+))?")
 
 # `from_pretrained` sets torch's default precision and other globals while it runs, so one model is loaded at a time.
 _one_at_a_time = threading.RLock()
-_asked_for: list[tuple[str, str]] = []  # name and kind of what is being loaded
+_asked_for: list[tuple[str, str]] = []  # name and kind of the checkpoints that are being loaded
 
 
 def choose_device(name: str, *, flag: str) -> "torch.device":
@@ -199,7 +199,7 @@ def _other_class(model_class: Any, folder: Path) -> str | None:
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """No progress bars and no tables of weights on stderr: what matters of them is in the error."""
-    if "transformers" not in sys.modules:  # not every backend is made of it
+    if "transformers" not in sys.modules:  # not every backend is made of transformers
         yield
         return
     from transformers.utils import logging as transformers_logging

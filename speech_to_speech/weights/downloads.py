@@ -19,12 +19,12 @@ class Download:
     """Files of one repository."""
 
     name: str
-    """On the hub, `organisation/name` or `organisation/name@revision`; or a folder, which is there already."""
+    """The name on the hub, `organisation/name` or `organisation/name@revision`; or a folder that is there already."""
     flag: str
     """The option that has the name."""
     patterns: tuple[str, ...] = ()
-    """Of the files that are needed, as for `fnmatch`; none: those that `hub.files.wanted` takes."""
+    """Patterns of the files that are needed, as for `fnmatch`. Without any, `hub.files.wanted` chooses the files."""
     by_library: bool = False
-    """The backend's library takes it from the hub by itself, so it is found in the hub's cache only."""
+    """The backend's library takes the files from the hub by itself, so they are found in the hub's cache only."""
     names: Callable[[Mapping[str, Any], Collection[str]], Sequence["Download"]] | None = None
-    """What else is needed is told by the repository: a function of its config.json and of its files' paths."""
+    """A function of the repository's config.json and of its files' paths, which tells what else is needed."""

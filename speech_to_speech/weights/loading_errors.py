@@ -4,7 +4,7 @@ from pathlib import Path
 
 from speech_to_speech.weights.hub.errors import one_line
 
-# What transformers says, what that means, and what to do.
+# Words of transformers' errors, and for each what it means and what to do.
 AGAIN = "{again}"
 OTHER = "choose another --{flag}"
 MEANINGS = (
@@ -18,7 +18,7 @@ MEANINGS = (
     ("feature extractor", f"it has no preprocessor_config.json; {AGAIN}"),
     ("not a valid JSON", f"its files are broken; {AGAIN}"),
 )
-# By name, for a backend may do without their modules.
+# The errors go by name, for a backend may do without their modules.
 BROKEN_FILES = ("SafetensorError", "UnpicklingError", "JSONDecodeError", "EOFError")
 
 

@@ -11,7 +11,7 @@ from speech_to_speech.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
 
-HEADER_LIMIT_BYTES = 100_000_000  # of a safetensors file; the format's own limit
+HEADER_LIMIT_BYTES = 100_000_000  # the format's own limit for a safetensors header
 # https://github.com/huggingface/safetensors: a tensor's type and its bytes per element.
 ELEMENT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 CGROUPS = Path("/sys/fs/cgroup")
@@ -138,7 +138,7 @@ def _free_in_cgroups(membership: str, root: Path) -> Iterator[int]:
         for group in [own, *own.parents]:
             if (group / limit).is_file() and (group / limit).read_text().strip().isdigit():
                 statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-                used = int((group / usage).read_text()) - int(statistics.get(inactive, 0))  # the kernel gives that back
+                used = int((group / usage).read_text()) - int(statistics.get(inactive, 0))  # inactive pages come back
                 yield max(0, int((group / limit).read_text()) - used)
             if group == base:
                 break
@@ -171,7 +171,7 @@ def _tensor_bytes(name: str, entry: dict[str, Any], bytes_per_weight: int, bits_
         count *= size
     if entry.get("dtype") not in ("F64", "F32", "F16", "BF16"):
         return count * ELEMENT_BYTES.get(entry.get("dtype", ""), 1)
-    # What bitsandbytes quantises: the matrices of linear layers, but neither embeddings nor the output's.
+    # bitsandbytes quantises the matrices of linear layers, but neither embeddings nor the output's matrix.
     is_linear = len(entry["shape"]) == 2 and "embed" not in name and not name.startswith("lm_head")
     if bits_per_weight is not None and is_linear:
         return count * bits_per_weight // 8

@@ -62,8 +62,8 @@ class Child:
         self.stage = ""
         self.continuous = False
         self._batches: queue.SimpleQueue[list[ChildJob]] = queue.SimpleQueue()
-        self._jobs: dict[int, ChildJob] = {}  # all that came and have not ended; a cancel of any other is too late
-        self._running: list[ChildJob] = []  # of those, what the model was given
+        self._jobs: dict[int, ChildJob] = {}  # all jobs that came and have not ended; a cancel of another is too late
+        self._running: list[ChildJob] = []  # the jobs that the model was given
 
     def serve(self) -> None:
         match self.connection.recv():
@@ -75,7 +75,7 @@ class Child:
                     model.load()
                     model.warm_up()
                 except Exception as error:
-                    # Told to whoever starts the service, not to a client: with all it says.
+                    # This message is for whoever starts the service, not for a client: it has all that the error says.
                     if not isinstance(error, SpeechToSpeechError):
                         error = StageFailed(self.stage, f"can't load: {type(error).__name__}: {error}")
                     self.connection.send(("load failed", portable(error, self.stage)))
@@ -162,7 +162,7 @@ def end_with_parent(parent: int) -> None:
 
 def main() -> None:
     end_with_parent(int(sys.argv[2]))
-    for stop in (signal.SIGINT, signal.SIGTERM):  # the parent's to handle, also when the whole group is told to stop
+    for stop in (signal.SIGINT, signal.SIGTERM):  # the parent handles these, also when the whole group is told to stop
         signal.signal(stop, signal.SIG_IGN)
     Child(Connection(int(sys.argv[1]))).serve()
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 READ_BYTES = 65_536
 LINE_LIMIT = 2000  # characters of a line that are kept
 LINES_PER_S = 50
-BURST = 500  # lines at once; what is beyond is counted
+BURST = 500  # lines at once; further lines are counted
 
 RECORD = re.compile(r"\x1e(\d+) (\S+) \[([^\]]*)\] (.*)", re.DOTALL)
 
@@ -78,5 +78,5 @@ class ChildOutput:
             level, name, requests, message = match.groups()
             self._level = int(level)
             logger.log(self._level, "%s%s %s: %s", self._who, f" {requests}" if requests else "", name, message)
-        elif text:  # the rest of a record, or printed by a library
+        elif text:  # the rest of a record, or a library's print
             logger.log(self._level, "%s: %s", self._who, text)

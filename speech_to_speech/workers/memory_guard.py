@@ -46,5 +46,5 @@ class MemoryGuard:
     def _resident_bytes(self) -> int:
         try:
             return int(self._statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError):  # it has ended
+        except (OSError, IndexError):  # the process has ended
             return 0

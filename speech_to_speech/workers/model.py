@@ -50,7 +50,7 @@ class Model(Protocol[In_contra, Out_co]):
     """
 
     worker: ClassVar[WorkerKind]
-    """`thread` if its calls release the interpreter lock; `process` if they hold it, or crash, leak or hang."""
+    """`thread` if the model's calls release the interpreter lock; `process` if they hold it, or crash, leak or hang."""
     batch_limit: ClassVar[int]
     """How many jobs `run` takes at most."""
 

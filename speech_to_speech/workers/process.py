@@ -45,7 +45,7 @@ class Waker:
         self._selector.register(connection, selectors.EVENT_READ)
 
     def wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: there are wake-ups enough
+        with contextlib.suppress(BlockingIOError):  # a full socket has wake-ups enough
             self._theirs.send(b"!")
 
     def wait(self) -> bool:
@@ -99,7 +99,7 @@ class ProcessModel(Generic[In, Out]):
         self._sending = threading.Lock()
         self._ids = itertools.count()
         self._running: dict[int, Job[In, Out]] = {}
-        self._told: set[int] = set()  # of those, which the process knows to be cancelled
+        self._told: set[int] = set()  # the numbers of running jobs that the process knows to be cancelled
         self._guard: MemoryGuard | None = None
         self._killed = False
 
@@ -180,7 +180,7 @@ class ProcessModel(Generic[In, Out]):
                 elif self._waker is None or self._waker.wait():
                     self._take_in(self._receive())
         except BaseException:
-            self.kill()  # what is left of this batch in the pipe would be taken for the next one's
+            self.kill()  # the rest of this batch in the pipe would be taken for the next batch's
             self.close()
             raise
         finally:
@@ -190,11 +190,11 @@ class ProcessModel(Generic[In, Out]):
     def _send_batch(self, jobs: Sequence[Job[In, Out]]) -> None:
         batch = dict(zip(self._ids, jobs, strict=False))
         self._send(("run", [(number, job.request, job.name) for number, job in batch.items()]))
-        # Now, not before, so that no cancel overtakes its job; and a new one: `cancel` may look through the old one.
+        # The jobs come in after the send, so that no cancel overtakes its job. `cancel` may look through the old dict.
         self._running = {**self._running, **batch}
         self._told.intersection_update(self._running)
         while late := [number for number, job in self._running.items() if job.cancelled and number not in self._told]:
-            for number in late:  # cancelled while something was being sent, when `cancel` could not
+            for number in late:  # `cancel` could not tell of these while something was being sent
                 self._told.add(number)
                 self._send(("cancel", number))
 
@@ -240,7 +240,7 @@ class ProcessModel(Generic[In, Out]):
     def kill(self) -> None:
         """End the process at once; a run in progress raises `WorkerDied`."""
         self._killed = True  # nobody joins a batch that is about to fail
-        process = self._process  # `close` on the worker's thread may take it away meanwhile
+        process = self._process  # `close` on the worker's thread may take the process away meanwhile
         if process is not None:
             process.kill()
 

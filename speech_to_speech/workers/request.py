@@ -28,7 +28,7 @@ class Claim:
     def __init__(self, *, speculative: bool = False, name: str = "") -> None:
         self.speculative = speculative
         self.name = name
-        """Whose requests they are, for logs."""
+        """The turn of these requests, for logs."""
         self.evicted = False
         """A request gave way: the reply has to be begun anew."""
 
@@ -66,7 +66,7 @@ class WorkerRequest(Generic[In, Out]):
         self.cancelled = False
         self.started_s: float | None = None
         self.model_s = 0.0
-        """From its start in the model to the output read last: what the model took, without the wait in the line."""
+        """The time from the request's start in the model to the output read last: the wait in the line is not in it."""
         self._worker = worker
         self._ended = False
         self._error: Exception | None = None
@@ -106,7 +106,7 @@ class WorkerRequest(Generic[In, Out]):
             self._send.send_nowait((output, model_s))
         except anyio.WouldBlock:
             self.end(StageFailed(self._worker.stage, f"made more than {OUTPUT_LIMIT} outputs that nobody read"))
-            self.cancelled = True  # the reader gets what there is, then the error
+            self.cancelled = True  # the reader gets the outputs that are there, then the error
             self._worker.forget(self)
 
     def end(self, error: Exception | None) -> None:

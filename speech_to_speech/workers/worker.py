@@ -75,7 +75,7 @@ class Worker(Generic[In, Out]):
         self._running: list[WorkerRequest[In, Out]] = []
         self._progress_s = 0.0
         self._stopping = False
-        self._restarts = 0  # in a row, without a batch that went well in between
+        self._restarts = 0  # restarts in a row, without a batch that went well in between
         self._restarting_since: float | None = None
 
     # The event loop.
@@ -119,7 +119,7 @@ class Worker(Generic[In, Out]):
             wanted = sum(not job.claim.speculative for job in self._line)
         speculative = [job for job in running if job.claim.speculative]
         if self._continuous:
-            room = self.batch_limit - len(running)  # what is cancelled leaves at the next step
+            room = self.batch_limit - len(running)  # a cancelled job leaves at the next step
             speculative = speculative[::-1][: max(0, wanted - room)]
         elif not wanted or len(speculative) < len(running):
             return
@@ -188,7 +188,7 @@ class Worker(Generic[In, Out]):
         if job.started_s is not None and self._child is not None:
             self._child.cancel(job)
         if not self._continuous:
-            self.make_way()  # the rest of its call may be speculative
+            self.make_way()  # the rest of the job's call may be speculative
 
     async def close(self) -> None:
         """End the thread and the model's process; a stuck thread is left to end with the service."""
@@ -242,25 +242,25 @@ class Worker(Generic[In, Out]):
             if not self._line and not self._stopping:
                 self._wakes.wait(IDLE_POLL_S)
             if self._child is not None and not self._child.alive:
-                return []  # it ended while idle: the line waits for the next one
+                return []  # the process ended while idle: the line waits for the next one
             self._running = self._next(self.batch_limit)
             return self._running
 
     def _next(self, room: int) -> list[WorkerRequest[In, Out]]:
         """The requests whose turn it is, off the line."""
-        in_order = sorted(self._line, key=lambda job: job.claim.speculative)  # a stable sort
+        in_order = sorted(self._line, key=lambda job: job.claim.speculative)  # the sort keeps the order of the line
         jobs, rest = in_order[:room], in_order[room:]
         self._line = deque(rest)
         now = time.monotonic()
         if not self._running:
-            self._progress_s = now  # otherwise a stuck call would look alive as long as requests come
+            self._progress_s = now  # a stuck call would otherwise look alive as long as requests come
         for job in jobs:
             job.started_s = now
         return jobs
 
     def _join(self) -> list[WorkerRequest[In, Out]]:
         """Further requests for the open batch."""
-        if self._child is None:  # a process's side asks for more whatever that does
+        if self._child is None:  # `ProcessModel` asks for more even if its process is stuck
             self.progressed()
         if not self._line or self._stopping:
             return []

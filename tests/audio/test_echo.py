@@ -96,7 +96,7 @@ def test_the_reply_come_back_is_echo(level_db: float, delay_ms: float, reverbera
     missed = speech & ~echo_only(listen(EchoGuard(), say(REPLY), with_noise(heard, noise_level)))
     assert speech.sum() > 60
     assert missed.sum() <= 3
-    # Never 96 ms together once the path is known.
+    # The misses never last 96 ms together once the path is known.
     runs = np.convolve(missed[np.flatnonzero(speech)[0] + 5 :], np.ones(8), "valid")
     assert runs.max() < 3
 

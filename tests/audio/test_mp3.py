@@ -54,7 +54,7 @@ def test_what_is_no_whole_frame_is_filled_up_with_silence(size: int) -> None:
     sound, errors = decode(encode(pcm), skip_samples=PRIMING_SAMPLES)
     assert errors == []
     assert len(sound) == -(-size // FRAME_BYTES) * FRAME_BYTES
-    assert snr_db(pcm, sound) > 5  # next to nothing, cut off sharply, is smeared
+    assert snr_db(pcm, sound) > 5  # almost no sound, cut off sharply, is smeared
 
 
 def test_nothing_is_nothing() -> None:
@@ -107,7 +107,7 @@ def test_every_bitrate_is_made(kbps: int) -> None:
     assert decode(stream)[1] == []
 
 
-# What others make.
+# Streams of other encoders.
 
 
 @pytest.mark.parametrize("rate_hz", RATES)
@@ -117,7 +117,7 @@ def test_any_rate_mono_or_stereo(rate_hz: int, channels: int) -> None:
     sound, errors = decode(mp3_file(samples, rate_hz, channels))
     assert errors == []
     assert main_hz(sound) == pytest.approx(440, abs=2)
-    assert 1000 < pcm_ms(len(sound)) < 1000 + 4 * 144  # up to four frames before and after it
+    assert 1000 < pcm_ms(len(sound)) < 1000 + 4 * 144  # up to four frames come before and after the sound
     assert rms(sound) == pytest.approx(0.3 / 2**0.5, rel=0.2)
 
 
@@ -158,7 +158,7 @@ def test_there_are_fourteen_bitrates() -> None:
     assert len(LOW_KBPS) == len(HIGH_KBPS) == 14
 
 
-# What is wrong.
+# Streams that are damaged, or no MP3.
 
 
 def test_damage_is_told_once_and_the_rest_is_heard() -> None:
@@ -198,7 +198,7 @@ def test_another_format_is_no_mp3(begins: bytes) -> None:
 def test_a_frame_that_cannot_be_decoded_is_told() -> None:
     stream = encode(speech())
     frame = stream[20 * FRAME : 21 * FRAME]
-    torn = frame[:4] + b"\xff" * (FRAME - 4)  # its side information is nonsense
+    torn = frame[:4] + b"\xff" * (FRAME - 4)  # the frame's side information is nonsense
     decoder = Mp3Decoder()
     decoder.push(stream[: 20 * FRAME] + torn + stream[21 * FRAME :])
     told = []
@@ -219,13 +219,13 @@ def test_a_stream_that_stops_in_mid_frame_is_told_and_may_go_on() -> None:
     assert len(decoder.pull() or b"") == 2 * FRAME_BYTES
     assert decoder.pull() is None
     assert isinstance(decoder.stop(), BadAudio)
-    assert decoder.stop() is None  # told once
-    decoder.push(stream[10 * FRAME + 100 : 14 * FRAME])  # the same stream, which had only waited
+    assert decoder.stop() is None  # the error is told once
+    decoder.push(stream[10 * FRAME + 100 : 14 * FRAME])  # the same stream goes on: it had only waited
     assert len(decoder.pull() or b"") == 3 * FRAME_BYTES
     assert decoder.pull() is None
     decoder.push(stream[14 * FRAME : 14 * FRAME + 100])
     assert isinstance(decoder.stop(), BadAudio)
-    decoder.push(stream[: 5 * FRAME])  # another
+    decoder.push(stream[: 5 * FRAME])  # another stream begins
     assert len(decoder.pull() or b"") == 5 * FRAME_BYTES
 
 

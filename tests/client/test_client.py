@@ -65,13 +65,13 @@ def test_file_with_two_questions_gets_both_replies(tmp_path: Path, capsys: pytes
     assert np.array_equal(replies, np.tile(tone(0.64, REPLY_HZ), 2))
     assert tone_rms(connection.samples, 300) > 0.1
     late = [message for at_s, message in connection.in_turn if at_s > 0.08 and message]
-    assert late == []  # the file waits: nothing of it is spoken into the reply
+    assert late == []  # the file waits: the reply hears no word of it
     turns = json.loads((tmp_path / "report.json").read_text())
     assert len(turns) == 2
     assert turns[0]["heard"] == "what time is it"
     assert turns[0]["answered"] == "It is noon. Good bye."
     assert turns[0]["turn_ended"]["outcome"] == "spoken"
-    # 200 ms until the end of speech is sure, 50 ms of thinking, one block either way
+    # 200 ms pass until the end of speech is sure, then 50 ms of thinking, and one block either way.
     assert all(180 < turn["end_to_end_ms"] < 500 for turn in turns)
     out = capsys.readouterr().out
     assert "you: what time is it\nreply: It is noon.\n       Good bye.\nlatency in ms: endpoint 200 | stt 20" in out
@@ -105,7 +105,7 @@ def test_failed_turn_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     error = capsys.readouterr().err
     assert (
         f"error: no reply to {tmp_path / 'question.wav'}: llm_failed: the model [31m is ill" in error
-    )  # no escape sequence
+    )  # the message has no escape sequence
     turn = json.loads((tmp_path / "report.json").read_text())[0]
     assert turn["error"]["code"] == "llm_failed"
     assert turn["end_to_end_ms"] is None

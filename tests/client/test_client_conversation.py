@@ -68,7 +68,7 @@ def test_end_to_end_counts_from_the_last_speech_sample(monkeypatch: pytest.Monke
     conversation = Conversation(Speaker(16_000), Journal(), Console())
     sent_at_s = []
     for _ in range(4):
-        conversation.sent(bytes(3200))  # 100 ms each
+        conversation.sent(bytes(3200))  # 100 ms
         sent_at_s.append(conversation._sent[-1][1])
     conversation.sent(b"")
     conversation.received(json.dumps({"type": "speech_stopped", "turn_id": "t1", "audio_ms": 150}))

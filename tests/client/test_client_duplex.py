@@ -88,7 +88,7 @@ def test_a_pause_stops_the_sound_and_is_reported_at_once(room: Room) -> None:
     room.run(500)
     assert room.sounded_ms == sounded_ms
     assert room.conversation.state == "paused"
-    assert room.reports[-1]["played_ms"] == pytest.approx(300, abs=0.2)  # what the card already had
+    assert room.reports[-1]["played_ms"] == pytest.approx(300, abs=0.2)  # the card played on what it already had
     room.tell("speech_discarded", "t2", audio_ms=400)
     room.tell("reply_resumed")
     assert room.conversation.state == "speaking"
@@ -160,7 +160,7 @@ def test_the_next_turn_may_begin_while_the_reply_sounds(room: Room) -> None:
     assert room.conversation.in_utterance
     assert room.conversation.state == "hearing you"
     room.tell("speech_partial", "t2", text="and in")
-    room.conversation.received(sound(500))  # still the first reply's
+    room.conversation.received(sound(500))  # the block is the first reply's
     room.tell("reply_text", "t1", text="Good bye.")
     room.tell("speech_partial", "t2", text="Paris")
     assert room.conversation.partial == "and in Paris"
@@ -224,7 +224,7 @@ def test_half_duplex_knows_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> Non
     room.run(1000)
     assert room.sounded_ms == 1000
     assert room.reports == []
-    assert room.conversation.held  # until DONE
+    assert room.conversation.held  # the microphone is held until DONE
     room.conversation.received(b"DONE")
     report = room.journal.turns[0].summary()
     assert (report["interrupted"], report["heard_ms"], report["stop_ms"]) == (False, 1000, None)

@@ -50,7 +50,7 @@ def test_a_file_talks_on_and_gets_what_was_heard(tmp_path: Path, capsys: pytest.
         assert ask(service, tmp_path, "--full_duplex") == 0
     (seen,) = service.connections
     assert seen.path == "/ws?events=1&paced=1&full_duplex=1"
-    assert tone_rms(seen.samples[16_000:], 300) > 0.05  # spoken while the reply sounded
+    assert tone_rms(seen.samples[16_000:], 300) > 0.05  # the file is spoken while the reply sounds
 
     first, second = json.loads((tmp_path / "report.json").read_text())
     assert (first["interrupted"], second["interrupted"]) == (True, False)

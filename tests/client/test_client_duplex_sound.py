@@ -16,7 +16,7 @@ from test_client_sound import SoundServer, running, sound_server, wait_for
 
 pytestmark = pytest.mark.alone
 
-# Microphone and loudspeaker in one recording, so that times can be compared.
+# One recording has the microphone and the loudspeaker, so that times can be compared.
 OBSERVER = (
     "module-null-sink sink_name=room rate=48000 channels=2 channel_map=front-left,front-right",
     "module-remap-sink sink_name=left master=room channels=1 channel_map=mono master_channel_map=front-left remix=no",
@@ -83,7 +83,7 @@ def test_speaking_over_a_reply_stops_it(sound: SoundServer) -> None:
     print(f"heard {heard_ms:.0f} ms, by the client's count {first['heard_ms']:.0f}, by the service's", end=" ")
     print(f"{first['turn_ended']['heard_ms']:.0f}; received {first['received_ms']:.0f}")
     assert 0 < stop_ms < 600
-    assert stop_ms - 300 < first["stop_ms"] < stop_ms + 50  # it counts from sending: after the microphone's latency
+    assert stop_ms - 300 < first["stop_ms"] < stop_ms + 50  # the client's count begins after the microphone's latency
     assert first["interrupted"]
     assert first["heard_ms"] == pytest.approx(heard_ms, abs=40)
     assert first["turn_ended"]["outcome"] == "interrupted"

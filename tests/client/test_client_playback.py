@@ -136,7 +136,7 @@ def test_reports_come_at_once_after_a_pause_and_again_when_the_card_is_empty(spe
     assert list(playback.reports()) == [("t1", pytest.approx(30))]
     assert list(playback.reports()) == []
     card.run(1000)
-    assert list(playback.reports()) == [("t1", pytest.approx(70))]  # what the card had was not to be stopped
+    assert list(playback.reports()) == [("t1", pytest.approx(70))]  # the card played on what it already had
     card.run(1000)
     assert list(playback.reports()) == []
     playback.go_on()

@@ -44,7 +44,7 @@ ALSA_CONFIG = """
 pcm.!default { type pulse }
 ctl.!default { type pulse }
 """
-# The default, 35 ms, has gaps where the whole machine stands still for longer, as one does that shares its host.
+# The default, 35 ms, has gaps where the whole machine stands still for longer, as a machine does that shares its host.
 PATIENT_SOUND_CARD = ("--output_latency_ms", "400")
 PROGRAMS = {"pulseaudio": "pulseaudio", "pactl": "pulseaudio-utils"}
 
@@ -112,7 +112,7 @@ def sound_server(*more_modules: str) -> Iterator[SoundServer]:
         if os.environ.get("REQUIRE_SOUND") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    with tempfile.TemporaryDirectory() as name:  # a short path: a unix socket's has 107 bytes at most
+    with tempfile.TemporaryDirectory() as name:  # a short path: that of a unix socket has 107 bytes at most
         server = SoundServer(Path(name))
         (server.folder / "asound.conf").write_text(ALSA_CONFIG)
         command = [
@@ -215,7 +215,7 @@ def test_question_is_heard_and_reply_is_played(sound: SoundServer, question: Pat
     assert not gaps
     assert tone_rms(played, REPLY_HZ) == pytest.approx(0.3 / np.sqrt(2), rel=0.1)
 
-    # Nothing of it came back, though the microphone heard it: while it played, the messages were empty.
+    # Nothing of the reply came back, though the microphone heard it: the messages were empty while the reply played.
     late = [message for at_s, message in seen.in_turn if at_s > 0.3]
     assert len(late) > 10
     assert set(late) == {b""}
@@ -239,7 +239,7 @@ def test_conversation_with_the_real_service(sound: SoundServer, question: Path) 
         wait_for(lambda: len(played()) > after + 2 * RATE_HZ, "two seconds of silence")
         printed = program.stop()
         sounding = np.flatnonzero(np.abs(played().astype(np.int32)) > 200)
-    (turn,) = json.loads(report.read_text())  # its own reply would have been a second question
+    (turn,) = json.loads(report.read_text())  # one turn: the client's own reply would have been a second question
     assert turn["heard"]
     assert turn["answered"]
     assert turn["turn_ended"]["outcome"] == "spoken"

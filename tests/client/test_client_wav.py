@@ -49,7 +49,7 @@ def test_wav_of_every_kind(tag: int, bits: int, channels: int, rate_hz: int, tmp
     assert samples.dtype == np.int16
     assert abs(len(samples) - 16_000) <= 2
     expected = 0.5 * 32768 * np.sin(2 * np.pi * 440 * np.arange(len(samples)) / 16_000)
-    middle = slice(1000, -1000)  # the edges are the resampler's
+    middle = slice(1000, -1000)  # the resampler changes the edges
     assert np.abs(samples[middle] - expected[middle]).max() < (300 if bits == 8 else 20)
 
 

@@ -79,7 +79,7 @@ def partials(folder: Path) -> list[Path]:
     return [*folder.rglob("*.partial")]
 
 
-# It works.
+# Downloads that succeed.
 
 
 def test_a_dry_run_tells_sizes_and_downloads_nothing(hub: FakeHub, home: Path) -> None:
@@ -112,7 +112,7 @@ def test_into_the_cache_where_a_service_finds_it(hub: FakeHub, home: Path) -> No
     assert hub.downloads() == []
     assert run(hub, home, *TINY, f"--folder={home / 'folder'}").returncode == 0
     assert (home / "folder" / LLAMA / "model.safetensors").is_file()
-    assert "model.safetensors" not in hub.downloads()  # but copied
+    assert "model.safetensors" not in hub.downloads()  # the file was copied
     offline = run(NOBODY, home, *TINY, HF_HUB_OFFLINE="1")
     assert (offline.returncode, complaints(offline)) == (0, [])
     unreachable = run(NOBODY, home, *TINY)
@@ -184,7 +184,7 @@ def test_what_has_other_bytes_than_the_hub_says_is_removed(hub: FakeHub, home: P
     stopped = home / "hub" / "models--org--llama" / "blobs"
     stopped.mkdir(parents=True)
     digest = hashlib.sha256((hub.folders[LLAMA] / "model.safetensors").read_bytes()).hexdigest()
-    (stopped / f"{digest}.partial").write_bytes(bytes(MB))  # the beginning of something else
+    (stopped / f"{digest}.partial").write_bytes(bytes(MB))  # the part is of another file
     result = run(hub, home, *TINY)
     assert result.returncode == 1
     assert complaints(result) == [
@@ -256,7 +256,7 @@ def snapshot(home: Path, name: str) -> Path:
     return folder / "snapshots" / (folder / "refs" / "main").read_text()
 
 
-# It is refused, in one line for each model, before anything is downloaded.
+# Refusals: one line for each model, before anything is downloaded.
 
 
 def test_gated_and_missing_models_are_all_told_before_the_first_is_downloaded(hub: FakeHub, home: Path) -> None:
@@ -321,7 +321,7 @@ def test_settings_that_are_none(home: Path, flags: tuple[str, ...], words: str) 
 
 @pytest.mark.parametrize("into", ["cache", "folder"])
 def test_too_little_room_for_what_the_hub_tells(hub: FakeHub, home: Path, tmp_path: Path, into: str) -> None:
-    hub.sizes["model.safetensors"] = 10**16  # of each of the two
+    hub.sizes["model.safetensors"] = 10**16  # each of the two has this size
     flags = ("--folder", str(tmp_path / "folder")) if into == "folder" else ()
     result = run(hub, home, *TINY, *flags)
     assert result.returncode == 2
@@ -346,7 +346,7 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 
 def test_a_disk_that_gets_full_on_the_way(hub: FakeHub, home: Path, tmp_path: Path) -> None:
     weights = make_large(hub)
-    hub.sizes["model.safetensors"] = 6 * MB  # told, so that the download begins
+    hub.sizes["model.safetensors"] = 6 * MB  # the hub tells too small a size, so that the download begins
     disk = tmp_path / "disk"
     with small_disk(disk, 13 * MB):
         flags = ("--profile", "tiny", "--lm_model_name", LLAMA, "--folder", str(disk / "models"))
@@ -358,7 +358,7 @@ def test_a_disk_that_gets_full_on_the_way(hub: FakeHub, home: Path, tmp_path: Pa
         ]
         assert f"  incomplete: {LLAMA}, " in result.stderr
         assert result.stderr.endswith("the same command goes on from there\n")
-        assert lack_of(disk / "models" / LLAMA) == "has no weights"  # so it is not taken for a model
+        assert lack_of(disk / "models" / LLAMA) == "has no weights"  # a service takes no such folder for a model
         subprocess.run(["mount", "-o", f"remount,size={40 * MB}", str(disk)], check=True)
         del hub.sizes["model.safetensors"]
         hub.requests.clear()

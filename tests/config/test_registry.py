@@ -20,7 +20,7 @@ PACKAGES = {
     "faster_whisper": "faster-whisper",
     "espeakng_loader": "espeakng-loader",
     "huggingface_hub": "huggingface-hub",
-}  # where the names differ
+}  # the packages whose modules have other names
 
 
 def requirements(name: str) -> set[str]:

@@ -70,7 +70,7 @@ def own_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(registry, "BACKENDS", dict(registry.BACKENDS))
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "own_models", None)  # so that it is gone afterwards
+    monkeypatch.setitem(sys.modules, "own_models", None)  # monkeypatch removes the module at the end
     del sys.modules["own_models"]
     (tmp_path / "own_models.py").write_text(OWN_BACKEND)
     return "own_models"
@@ -193,7 +193,7 @@ def test_internal_fields_are_no_options() -> None:
     assert "unknown option --options" in message_of("--options", "x")
 
 
-# What is wrong is one line that names what is allowed.
+# One line says what is wrong, and what is allowed.
 
 
 @pytest.mark.parametrize("source", ["flag", "environment", "json"])

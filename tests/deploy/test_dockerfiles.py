@@ -15,7 +15,7 @@ from speech_to_speech.config.settings import load_settings
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = sorted(ROOT.glob("dockerfiles/*/Dockerfile"))
 COMPOSE = ("docker-compose.yml", "docker-compose.vllm.yml")
-PLAIN = {"PATH": "/usr/local/bin:/usr/bin:/bin"}  # the tests may have been started by make, whose variables count
+PLAIN = {"PATH": "/usr/local/bin:/usr/bin:/bin"}  # make, which may have started the tests, has variables that count
 SECRET = re.compile(r"token|secret|password|api_key", re.IGNORECASE)
 
 each_dockerfile = pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
@@ -79,7 +79,7 @@ def test_the_service_takes_the_settings_of_docker_compose(files: tuple[str, ...]
     for file in files:
         given: dict[str, Any] = yaml.safe_load((ROOT / file).read_text())["services"]["speech-to-speech"]["environment"]
         environment |= {name: default(value) for name, value in given.items() if value is not None}
-    with all_installed():  # in the image
+    with all_installed():  # the image has other packages than this machine
         settings = load_settings([], environment)
     assert (settings.profile, settings.stt) == ("l4", "whisper")
     assert settings.llm == ("open_api" if len(files) == 2 else "transformers")

@@ -37,14 +37,14 @@ from speech_to_speech.audio.samples import to_float
 
 pytestmark = [
     pytest.mark.skipif("TEST_IMAGE" not in os.environ, reason="takes minutes: make test-image"),
-    pytest.mark.timeout(900),  # the first one builds
+    pytest.mark.timeout(900),  # the first test builds the image
 ]
 
-SIZE_LIMIT_MB = 250  # without the base and Python
+SIZE_LIMIT_MB = 250  # the size without the base and Python
 START_LIMIT_S = 5.0
 REBUILD_LIMIT_S = 20.0
 QUESTION = "I need some help with my computer"
-LOW_PORTS = ("--sysctl", "net.ipv4.ip_unprivileged_port_start=0")  # what Docker does by itself
+LOW_PORTS = ("--sysctl", "net.ipv4.ip_unprivileged_port_start=0")  # Docker sets this by itself
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def service(built: Built) -> Iterator[Container]:
         yield container
 
 
-# What is in it.
+# The image's content.
 
 
 def test_it_is_small(built: Built) -> None:
@@ -162,7 +162,7 @@ def test_the_arguments_of_a_build_are_in_its_image(built: Built) -> None:
     assert "PROFILE=embedded" in inspect(IMAGE)["Config"]["Env"]
 
 
-# What it does.
+# The image at work.
 
 
 def test_health_is_503_and_then_200(built: Built) -> None:
@@ -242,7 +242,7 @@ def test_the_default_port_where_only_the_file_may() -> None:
         wait_until(container.healthy, "the health check")
         status = Path(f"/proc/{container.pid}/status").read_text()
         assert re.search(r"^Uid:\s+1000\s", status, re.MULTILINE)
-        assert re.search(r"^CapEff:\s+0{13}400$", status, re.MULTILINE)  # to listen, and no more
+        assert re.search(r"^CapEff:\s+0{13}400$", status, re.MULTILINE)  # the right to listen on low ports, and no more
 
 
 def test_the_default_port_where_nobody_may() -> None:

@@ -105,7 +105,7 @@ def test_any_of_the_ends_ends_the_answer(tmp_path: Path, where: str) -> None:
         _edit(folder / "tokenizer_config.json", f'"eos_token": "{END}"', f'"eos_token": "{letters().decode([end])}"')
     model = llm(folder, lm_gen_max_new_tokens=20)
     assert end in model._model.engine._sampling.eos_ids
-    if where != "tokenizer":  # whose end is in the prompt too, so that there the answer is another
+    if where != "tokenizer":  # the tokenizer's end is in the prompt too, so the answer is another there
         assert tokens_of(model) == [*kept, end]
         assert answer(model, REQUEST) == [letters().decode(kept, skip_special_tokens=True).lstrip()]
 

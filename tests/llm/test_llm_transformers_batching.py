@@ -142,7 +142,7 @@ def test_a_cancelled_request_stops_at_once(model: TransformersLlm, folder: Path,
     assert job.error is None
     tokens = generated(folder, prompt_of(model, job.request), max_new_tokens=NEW)
     texts = [at for at, token in enumerate(tokens, 1) if token not in model._model.silent_ids]
-    told = texts[leave_after - 1] if leave_after else 0  # tokens up to the last that was told; it is not computed on
+    told = texts[leave_after - 1] if leave_after else 0  # tokens up to the last one told: none is computed after it
     assert engine.tokens_computed - before == (len(prompt_of(model, job.request)) + told - 1 if leave_after else 0)
 
 

@@ -37,7 +37,7 @@ def make(proxy: LlmProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         yield make
 
 
-# What is sent, and what a good answer becomes.
+# Requests, and what becomes of good answers.
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -111,7 +111,7 @@ def test_the_key_comes_from_the_environment_a_file_or_the_flag(
     make: Make, proxy: LlmProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     ask(make())
-    assert "authorization" not in proxy.asked[-1].headers  # a local server wants none
+    assert "authorization" not in proxy.asked[-1].headers  # a local server wants no key
     monkeypatch.setenv("OPENAI_API_KEY", "from-the-environment")
     ask(make())
     assert proxy.asked[-1].headers["authorization"] == "Bearer from-the-environment"
@@ -233,7 +233,7 @@ def test_an_answer_that_breaks_off_is_an_error_after_what_was_said(make: Make, p
     turn = ask(make())
     assert turn.outputs == ["One ", "two "]
     assert type(turn.error) is StageFailed
-    assert len(proxy.completions) == 1  # what was said can't be taken back, so it is not asked again
+    assert len(proxy.completions) == 1  # words that were said can't be taken back, so the server is not asked again
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -249,7 +249,7 @@ def test_a_server_that_hangs_is_a_timeout(make: Make, proxy: LlmProxy, stream: b
 
 def test_a_server_that_hangs_in_its_answer_is_a_timeout(make: Make, proxy: LlmProxy) -> None:
     async def comments(exchange: Any) -> None:
-        while True:  # they keep the connection alive, but are no text
+        while True:  # the comments keep the connection alive, but are no text
             await exchange.chunk(b": still here\n\n")
             await asyncio.sleep(0.02)
 

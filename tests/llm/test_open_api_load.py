@@ -109,14 +109,14 @@ def test_a_failing_server_is_not_hammered_and_found_again(
         assert "not available (503); it is asked again in 1 s" in error_of(model, StageUnavailable)
     assert len(proxy.completions) == 5
     now_s[0] = 1.0
-    error_of(model, StageUnavailable)  # the probe
+    error_of(model, StageUnavailable)  # this request is the probe
     error_of(model, StageUnavailable)
     assert len(proxy.completions) == 6
     now_s[0] = 3.0
     proxy.then(says("Back."))
     turns = [Turn() for _ in range(8)]
     model.run(turns)
-    assert sorted(turn.text for turn in turns) == [""] * 7 + ["Back."]  # one probe, while nothing is known
+    assert sorted(turn.text for turn in turns) == [""] * 7 + ["Back."]  # one turn probes, while nothing is known
     assert len(proxy.completions) == 7
     assert [ask(model).text for _ in range(3)] == ["Back."] * 3
 
@@ -148,7 +148,7 @@ def test_twenty_conversations_at_once_have_each_their_own_answer(make: Make, pro
     for n, turn in enumerate(turns):
         assert turn.text.split() == f"Number {n} of twenty is speaking now".split()
         assert turn.ended == 1
-    assert time.monotonic() - began < 20 * 7 * 0.02  # one after the other would take that long
+    assert time.monotonic() - began < 20 * 7 * 0.02  # turns one after the other would take that long
 
 
 def test_a_request_joins_while_another_streams(make: Make, proxy: LlmProxy) -> None:
@@ -231,7 +231,7 @@ def test_a_hundred_cancels_leave_nothing_behind(make: Make, proxy: LlmProxy) -> 
         return joining if joining or under_way else [waiting.pop()] if waiting else []
 
     model.run_continuously([waiting.pop()], join)
-    while waiting:  # none was left under way for a moment
+    while waiting:  # for a moment no turn was under way
         model.run_continuously([waiting.pop()], join)
     assert all(turn.ended == 1 for turn in turns)
     assert sum(turn.cancelled for turn in turns) >= 60

@@ -194,7 +194,7 @@ def test_the_key_is_in_no_text_of_the_settings(tmp_path: Path) -> None:
         options = settings.options["llm"]
         assert key_of(options, {}) == KEY
         assert KEY not in f"{settings!r} {options!r} {describe(settings)}"
-        assert key_of(pickle.loads(pickle.dumps(options)), {}) == KEY  # it goes to a process, too
+        assert key_of(pickle.loads(pickle.dumps(options)), {}) == KEY  # the options go to a process, too
 
 
 @pytest.mark.parametrize(

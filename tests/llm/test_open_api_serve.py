@@ -29,7 +29,7 @@ TINY = Path(__file__).parents[2] / "tiny_models"
 PHRASES: dict[str, list[dict[str, str]]] = json.loads((TINY / "phrases.json").read_text())
 EVERY = [(language, phrase) for language, phrases in PHRASES.items() for phrase in phrases]
 SYSTEM = Message("system", "You are a helpful voice assistant. Answer in one or two sentences.")
-LIMIT_S = 90.0  # a server that imports torch on a busy machine
+LIMIT_S = 90.0  # seconds for a server that imports torch on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server's API; ended by its process id."""
     nobody = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
     environment = {name: value for name, value in os.environ.items() if name not in nobody}
-    cache = tmp_path_factory.mktemp("hub")  # its list of models is that of a cache, which has to exist
+    cache = tmp_path_factory.mktemp("hub")  # the server lists the models of a cache, which has to exist
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     script = Path(sys.executable).with_name("transformers")
     command = [sys.executable, str(script), "serve", str(TINY / "llama"), "--device", "cpu"]
@@ -84,7 +84,7 @@ async def working(url: str, **options: Any) -> AsyncIterator[Worker[ChatRequest,
         "open_api_stream": True,
         "open_api_temperature": 0.0,
         "open_api_max_tokens": 96,
-        "open_api_first_token_timeout_s": 60.0,  # two cores and many requests
+        "open_api_first_token_timeout_s": 60.0,  # the machine may have two cores for many requests
         "open_api_token_timeout_s": 60.0,
     }
     model = OpenApi(OpenApi.Options(**(defaults | named)))

@@ -100,7 +100,7 @@ def test_what_is_said_has_words_and_no_spaces_around(language: str, text: str) -
     assert spoken == "" or re.search(r"\w", spoken)
 
 
-# From what is said back to what was written.
+# From what was said back to what was written.
 
 ANY = st.text(max_size=80) | st.lists(
     st.sampled_from(

@@ -115,7 +115,7 @@ def test_a_typical_sentence_takes_less_than_a_millisecond() -> None:
         began = time.thread_time()
         normalizer.speak(text)
         times.append(time.thread_time() - began)
-    assert sorted(times)[50] < 0.002  # twice that, for slower machines
+    assert sorted(times)[50] < 0.002  # twice the time in the name, for slower machines
 
 
 def test_most_sentences_take_the_short_way() -> None:

@@ -21,7 +21,8 @@ def _nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    # Else the library's first request in a process is one of its own, so the order of the tests would matter.
+    # Without this file the library's first request in a process is one of its own, and the order of the tests would
+    # matter.
     known = tmp_path / "agent_harnesses.json"
     known.write_text(json.dumps({"standardEnvVars": [], "harnesses": {}}))
     monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(known))

@@ -126,7 +126,7 @@ class FakeEndpoints(LoopbackServer):
             endpoint["status"]["url"] = URL
         return endpoint
 
-    # What the routes do: a status and a JSON value.
+    # The routes. Each gives a status and a JSON value.
 
     def create(self, namespace: str, body: dict[str, Any]) -> tuple[int, object]:
         name, compute, provider = body["name"], body["compute"], body["provider"]
@@ -204,7 +204,7 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # head and body of an answer in one packet
 
     def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # of a process that has ended meanwhile
+        with contextlib.suppress(ConnectionError):  # the process that asks may have ended
             super().handle()
 
     def log_message(self, *_: object) -> None:
@@ -270,7 +270,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-# The library has no variable for the management API's address, only for the hub's: so this sets it, in a new process.
+# The library has a variable for the hub's address, but none for that of the management API. START sets it in a new
+# process.
 START = """
 import runpy, sys
 from pathlib import Path

@@ -22,14 +22,14 @@ from endpoint_support import (
 )
 from fake_endpoints import READER, SCRIPT, TOKEN, URL, USER, FakeEndpoints
 
-# What is asked for.
+# The request.
 
 
 def test_request_with_defaults(platform: FakeEndpoints, run: Run) -> None:
     done = run(*CREATE)
     assert done.code == 0, done.err
     assert platform.whats() == [f"GET {MINE}", f"GET /v2/provider/{USER}", f"POST {ENDPOINTS}"]
-    mine = [asked for asked in platform.asked if asked.path != "/api/agent-harnesses"]  # huggingface_hub's own
+    mine = [asked for asked in platform.asked if asked.path != "/api/agent-harnesses"]  # that path is huggingface_hub's
     assert {asked.headers.get("authorization") for asked in mine} == {f"Bearer {TOKEN}"}
     assert platform.bodies("POST") == [
         {
@@ -133,7 +133,7 @@ def test_dry_run_without_a_login(platform: FakeEndpoints, run: Run, monkeypatch:
     assert "no login" in done.err
 
 
-# What is said about the client.
+# What the script says about the client.
 
 
 @pytest.mark.parametrize(

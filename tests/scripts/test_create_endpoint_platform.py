@@ -17,7 +17,7 @@ from fake_endpoints import READER, TOKEN, USER, FakeEndpoints, Fault
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
-# What the platform refuses.
+# Refusals of the platform.
 
 
 def test_wrong_token(platform: FakeEndpoints, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

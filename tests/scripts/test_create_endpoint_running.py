@@ -115,12 +115,12 @@ def test_interrupted(sent: signal.Signals, platform: FakeEndpoints, tmp_path: Pa
     assert "Traceback" not in err
 
 
-# An endpoint that is there.
+# An endpoint that exists already.
 
 
 def test_update(platform: FakeEndpoints, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     platform.make("my-voice")
-    platform.max_gpus = 1  # its own
+    platform.max_gpus = 1  # the account's one GPU is the endpoint's own
     monkeypatch.setenv("REGISTRY_PASSWORD", PASSWORD)
     done = run(*CREATE, "--update", "--wait", "--registry-user", "me", "--scale-to-zero", "30")
     assert done.code == 0, done.err
@@ -252,7 +252,7 @@ def test_delete_asks(
 
 def test_delete_without_asking(platform: FakeEndpoints, run: Run) -> None:
     platform.make("my-voice")
-    platform.faults = [Fault("DELETE", 502, done=True)]  # so that the second try finds nothing
+    platform.faults = [Fault("DELETE", 502, done=True)]  # the second try finds nothing
     done = run("delete", "my-voice", "--yes")
     assert (done.code, platform.endpoints) == (0, {})
     assert "my-voice is deleted" in done.out

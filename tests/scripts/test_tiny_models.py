@@ -47,7 +47,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-# What is in the folder.
+# The content of the folder.
 
 
 @pytest.mark.parametrize("name", ["whisper", "llama", "mms"])

@@ -133,7 +133,7 @@ def test_a_batch_hears_what_single_requests_hear_each_in_its_language(
         transcribe(batch)
 
     monkeypatch.setattr(model, "_transcribe", counted)
-    monkeypatch.setattr(model, "_rows", 16)  # as on a GPU
+    monkeypatch.setattr(model, "_rows", 16)  # a GPU's batches have so many windows
     assert hear(model, *requests) == single
     assert sizes == [16, 8]
     assert [heard.text for heard in single] == [PHRASES[language][n]["question"] for language, n in EVERY]
@@ -287,7 +287,7 @@ def test_a_model_that_can_not_be_loaded_is_an_error_that_names_the_fix(converted
 
 def test_a_window_that_does_not_fit_is_found_before_the_service_is_healthy(converted: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(converted, tmp_path / "no-window"))
-    (folder / "preprocessor_config.json").unlink()  # so it is taken for one of 30 s
+    (folder / "preprocessor_config.json").unlink()  # the window is then taken for one of 30 s
     model = made(folder)
     model.load()
     with pytest.raises(CheckpointError, match=r"preprocessor_config\.json don't fit each other") as raised:

@@ -115,7 +115,7 @@ def test_batched_equals_single_token_by_token(whisper: Whisper) -> None:
     for language, phrase in ALL:
         pcm = said(phrase, language, chance.choice(RATES), chance.randrange(600), chance.randrange(900))
         requests.append((to_float(pcm), chance.choice([language, None])))
-    for cut_ms in (30, 200, 700):  # and what nobody understands
+    for cut_ms in (30, 200, 700):  # nobody understands such short pieces
         requests.append((to_float(spoken(ALL[5][1], "fr"))[: 16 * cut_ms], None))
     chance.shuffle(requests)
     single = [tokens_of(whisper.decoder, [request])[0] for request in requests]
@@ -160,7 +160,7 @@ def test_a_short_text_does_not_wait_for_the_longest(whisper: Whisper) -> None:
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_a_long_utterance_is_heard_in_windows_and_joined(whisper: Whisper, language: str) -> None:
-    gap = noise(1200, 0.0005)  # so long that no window has more than the one phrase that the model was trained on
+    gap = noise(1200, 0.0005)  # so long a gap leaves each window the one phrase that the model was trained on
     order = [0, 2, 1, 3, 0]
     pcm = gap.join(spoken(PHRASES[language][number], VOICES[language]) for number in order)
     assert len(pcm) > 2 * pcm_bytes(4000)
@@ -250,7 +250,7 @@ def test_a_call_that_nobody_waits_for_stops_at_the_next_token(whisper: Whisper, 
     with watching_steps(whisper, steps):
         whisper.run(jobs)
     assert [each.outputs for each in jobs] == [[], [], [], []]
-    # Looked at once before the call, once before its batch, and twice a token.
+    # Cancels are looked for once before the call, once before its batch, and twice a token.
     assert len(steps) <= 2 + (looks - 1) // 2
 
 
@@ -262,7 +262,7 @@ def test_a_request_that_is_cancelled_midway_leaves_the_others_alone(whisper: Whi
     assert [each.outputs for each in left] == [[Transcript(phrase, language)] for language, phrase in ALL[1:6]]
 
 
-# What goes into the model, and what it says of itself.
+# The model's input, and what the model says of itself.
 
 
 @pytest.mark.parametrize("lengths", [[1], [159, 160], [400], [16_000, 3], [63_000, 100], [63_600], [63_999], [64_000]])
@@ -295,7 +295,7 @@ def test_what_the_model_holds_for_no_speech_and_is_unsure_of_is_not_transcribed(
     whisper: Whisper, tmp_path: Path
 ) -> None:
     no_speech = whisper.vocabulary.no_speech
-    folder = copied(tmp_path / "taught", generation_config={"suppress_tokens": [no_speech]})  # as real ones have it
+    folder = copied(tmp_path / "taught", generation_config={"suppress_tokens": [no_speech]})  # real checkpoints do so
     taught = loaded(folder)
     decoder = taught.decoder
     pcm = said(*ALL[0][::-1])
@@ -306,7 +306,7 @@ def test_what_the_model_holds_for_no_speech_and_is_unsure_of_is_not_transcribed(
         decoder.transcribe([window], lambda window: None)
         return window
 
-    # Taught by hand: <|nospeech|> follows the first token of this sound.
+    # By hand the model is taught that <|nospeech|> follows the first token of this sound.
     states: list[torch.Tensor] = []
     handle = decoder.model.proj_out.register_forward_pre_hook(lambda module, given: states.append(given[0]))
     assert judged().no_speech < 0.6
@@ -318,7 +318,7 @@ def test_what_the_model_holds_for_no_speech_and_is_unsure_of_is_not_transcribed(
     assert sure.no_speech > 0.6
     assert -1.0 < sure.sureness < 0.0
     assert heard(taught, [(pcm, "en")]) == [Transcript(ALL[0][1], "en")]
-    # And to find any word about as likely as any other.
+    # The model is also taught to find any word about as likely as any other.
     with torch.no_grad():
         for parameter in decoder.model.model.decoder.layer_norm.parameters():
             parameter *= 0.02

@@ -47,10 +47,10 @@ def compiler(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     import torch._dynamo.utils
     import torch._inductor.config
 
-    caplog.set_level(logging.WARNING, "torch.__trace")  # which writes down all that it does if anybody may listen
+    caplog.set_level(logging.WARNING, "torch.__trace")  # this logger writes down all its work if anybody may listen
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    with torch._inductor.config.patch(compile_threads=1):  # no processes that outlive the test
+    with torch._inductor.config.patch(compile_threads=1):  # no process may outlive the test
         yield
 
 
@@ -69,7 +69,7 @@ class OneByOne(Whisper):
 
 @compiles
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is none")
-@pytest.mark.timeout(400)  # 48 s of one core for g++, and 12 if it was compiled before
+@pytest.mark.timeout(400)  # g++ takes 48 s of one core, and 12 s if the code was compiled before
 @pytest.mark.usefixtures("compiler")
 def test_a_compiled_model_finds_the_same_tokens() -> None:
     """For real, on a worker's thread: warm-up has compiled all that comes after it."""
@@ -85,7 +85,7 @@ def test_a_compiled_model_finds_the_same_tokens() -> None:
 
     after_warm_up, after_use, transcripts = in_a_thread(run)
     assert transcripts == [Transcript(phrase, language) for language, phrase in ALL[:8]]
-    assert after_warm_up == after_use == 2  # the encoder and the step, each whole
+    assert after_warm_up == after_use == 2  # the encoder and the step are one graph each
     assert not counters["graph_break"]
 
 
@@ -100,7 +100,7 @@ def test_a_missing_compiler_is_said_before_anything_is_loaded(
 
 
 @compiles
-@pytest.mark.timeout(400)  # on a busy machine
+@pytest.mark.timeout(400)  # the machine may be busy
 @pytest.mark.usefixtures("compiler")
 def test_a_compiler_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

@@ -215,7 +215,7 @@ def test_a_language_that_this_checkpoint_lacks_is_said(tmp_path: Path) -> None:
     assert heard(whisper, [(said(*ALL[0][::-1]), AUTO)]) == [Transcript(ALL[0][1], "en")]
 
 
-# Options that change how it decodes.
+# Options that change the decoding.
 
 
 @pytest.mark.parametrize(

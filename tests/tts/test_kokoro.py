@@ -25,7 +25,7 @@ from speech_to_speech.tts.kokoro.model import MAX_PHONEMES, WEIGHTS, pieces
 
 CHINESE, PHONEMES_OF_ONE = "天气很好，我们走一走吧。", 60
 ENGLISH = "Hello there, how are you today?"
-# The phonemes of all these languages, and more.
+# The phonemes of all languages tested here, and more.
 VOCABULARY = (
     ';:,.!?—…"()“” abcdefhijklmnopqrstuvwxyzAIOQSTWYæðøŋœɐɑɒɔɕɖəɚɛɜɟɡɣɤɥɨɪɯɰɲɳɴɸɹɾɽʁʂʃʈʊʋʌʎʒʔʝʣʤʥʦʧʨʰʲˈˌː̃βθχᵊᵝᵻ→↓↗↘ꭧʐɭç'
 )
@@ -68,7 +68,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config.json").write_text(json.dumps(CONFIG))
     torch.manual_seed(2)
     model = new_model(folder)
-    # As in the published file the names begin with what DataParallel put before them.
+    # The names in the published file begin with what DataParallel put before them, and so do these.
     weights = {
         part: {f"module.{name}": weight.half() for name, weight in module.state_dict().items()}
         for part, module in model.named_children()
@@ -161,7 +161,7 @@ def test_the_sound_is_that_of_the_library(model: Kokoro, checkpoint: Path) -> No
     speak(model, job)
     expected = reference(phonemes, style, 1.0)
     assert len(job.pcm) == 2 * len(expected)
-    # Its source signal has noise, and phases drawn at random.
+    # The model's source signal has noise, and phases drawn at random: only the loudness can be compared.
     loudness = [
         np.sqrt(np.mean(np.square(np.clip(samples, -1, 1)))) for samples in (to_float(job.pcm), expected.numpy())
     ]
@@ -264,7 +264,7 @@ def test_a_sentence_cancelled_before_its_turn_is_not_made(model: Kokoro) -> None
     assert job.outputs == []
 
 
-# Nothing is downloaded, and what is missing is said.
+# Nothing is downloaded, and errors say what is missing.
 
 
 def test_nothing_asks_the_network(

@@ -20,9 +20,9 @@ from speech_to_speech.tts.mms.voice import Voice
 
 SHORT, MIDDLING = "yes", "hello there, how are you today?"
 LONG = "this sentence takes the tiny voice some seconds, " * 3
-QUIET = {"noise_scale": 0.0, "noise_scale_duration": 0.0}  # without these a voice varies what it says
-STEP = 1.5 / 32768  # of a sample: what rounding to 16 bits may differ by
-# The vocoder of the published voices, which looks further to both sides than the tiny one's.
+QUIET = {"noise_scale": 0.0, "noise_scale_duration": 0.0}  # with other scales a voice varies what it says
+STEP = 1.5 / 32768  # rounding to 16 bits may change a sample by so much
+# The published voices' vocoder, which looks further to both sides than the tiny one's.
 WIDE = {
     "resblock_kernel_sizes": [3, 7, 11],
     "resblock_dilation_sizes": [[1, 3, 5]] * 3,
@@ -79,7 +79,7 @@ def test_each_language_has_a_voice_of_its_own() -> None:
     assert all(
         code.partition("-script_")[0].isalpha() and len(code.partition("-")[0]) == 3 for code in MMS_CODES.values()
     )
-    assert not {"zh", "ja", "it"} & set(MMS_CODES)  # MMS never had them
+    assert not {"zh", "ja", "it"} & set(MMS_CODES)  # MMS never had these languages
 
 
 # The sound.
@@ -177,7 +177,7 @@ def test_one_model_may_speak_all_languages(voices: Path) -> None:
     assert jobs[0].pcm == jobs[1].pcm != b""
 
 
-# Its order in time.
+# The order of the sound in time.
 
 
 def test_the_first_sound_is_short_and_the_next_ones_grow(model: FacebookMms) -> None:
@@ -195,7 +195,7 @@ def test_a_request_joins_between_two_windows(model: FacebookMms) -> None:
     second = Asked(SHORT, on_output=lambda _: order.append("second"))
     model.run_continuously([first], joining([], [second]))
     assert first.ends == second.ends == 1
-    assert order.index("second") in (2, 3)  # in the round after it joined, whichever is first in that
+    assert order.index("second") in (2, 3)  # the round after the second joined begins with either
     assert order[-1] == "first"
 
 
@@ -218,7 +218,7 @@ def test_a_sentence_cancelled_before_its_turn_is_not_begun(model: FacebookMms) -
     assert job.outputs == []
 
 
-# What is not speakable.
+# Texts that can't be spoken.
 
 
 @pytest.mark.parametrize("text", ["", "   ", "!?…", "漢字", "🎉"])
@@ -256,7 +256,7 @@ def test_what_breaks_the_model_fails_its_requests_only(tmp_path: Path) -> None:
     assert english.outputs
 
 
-# Romanised voices, as the Korean one.
+# Romanised voices, such as the Korean one.
 
 
 def romanised_voice(folder: Path) -> Path:

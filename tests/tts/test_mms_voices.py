@@ -21,7 +21,7 @@ from speech_to_speech.tts.mms.backend import MAX_WAITING, FacebookMms
 from speech_to_speech.workers.worker import Worker
 
 TEXT = "hello there, how are you today? " * 2
-VOICE_MB = 0.34697  # of memory, without what is for training only
+VOICE_MB = 0.34697  # MB of memory, without the weights that only training needs
 CODES = ("eng", "fra", "spa", "deu", "por")
 
 
@@ -69,7 +69,7 @@ async def audio_of(worker: Worker[SpeakRequest, AudioChunk], language: str, text
         return [chunk async for chunk in chunks]
 
 
-# On demand.
+# Voices on demand.
 
 
 def test_a_voice_is_loaded_when_it_is_first_asked_for(voices: Path) -> None:

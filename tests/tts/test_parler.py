@@ -30,7 +30,7 @@ from speech_to_speech.workers.worker import Worker
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
-RATE_HZ, FRAMES_PER_S, STRIDE = 16_000, 50, 320  # of the tiny model
+RATE_HZ, FRAMES_PER_S, STRIDE = 16_000, 50, 320  # the tiny model's figures
 needs_environment = pytest.mark.skipif(
     "PARLER_ENVIRONMENTS" not in os.environ, reason="PARLER_ENVIRONMENTS is not set: `make test-environments` sets it"
 )
@@ -212,7 +212,7 @@ async def test_a_compiled_model_speaks_prompts_of_any_length(tiny: Path) -> None
         async with speaking(tiny, tts_gen_min_new_tokens=64, tts_gen_max_new_tokens=64, **compiled) as worker:
             lengths[mode] = [sum(len(c.pcm) for c in await say(worker, text)) for text in ("A", "Hi Anna", "a " * 20)]
     assert lengths["default"][:2] == lengths[None][:2]
-    assert lengths["default"][2] > 3 * lengths["default"][0]  # in parts
+    assert lengths["default"][2] > 3 * lengths["default"][0]  # the long text is spoken in parts
 
 
 @needs_environment

@@ -14,7 +14,7 @@ from speech_to_speech.turn.smart_turn.features import FFT, FRAMES, HOP, MEL_BAND
 from speech_to_speech.workers.model import ListJob
 
 HEARD_FRAMES = 50
-"""The stand-in's probability is the sigmoid of the mean of so many last frames: of the last 0.5 s."""
+"""The stand-in's probability is the sigmoid of the mean of so many frames at the end: 0.5 s."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -148,7 +148,7 @@ def test_a_job_has_one_probability_of_its_own_audio(tmp_path: Path) -> None:
     smart_turn = loaded(stand_in(tmp_path / "model.onnx"))
     for pcm in (tone(440, 1000), tone(440, 1000) + bytes(32_000), noise(9000)):
         assert judged(smart_turn, pcm) == [pytest.approx(expected(pcm), abs=1e-5)]
-    # The stand-in hears the end alone: with the zeros on the other side both would be the same.
+    # The stand-in hears the end alone. Were the zeros on the other side, both probabilities would be the same.
     sound = noise(1000, level=0.3)
     ends_in_sound, ends_in_silence = judged(smart_turn, sound, sound + bytes(32_000))
     assert ends_in_sound > ends_in_silence + 0.1

@@ -12,7 +12,7 @@ def parts(stem: str, suffix: str, count: int) -> list[str]:
     return [f"{stem}-{number:05}-of-{count:05}.{suffix}" for number in range(1, count + 1)]
 
 
-# Each: the files that are wanted, and those that a repository of that kind has beside them.
+# For each kind: the files that are wanted, and those that such a repository has beside them.
 REPOSITORIES = {
     # openai/whisper-large-v3: the weights six times over.
     "many precisions and frameworks": (

@@ -51,7 +51,7 @@ def home(tmp_path: Path) -> Path:
 WANTED = {"config.json", "tokenizer.json", "model.safetensors"}
 
 
-# It works.
+# Downloads that succeed.
 
 
 def test_a_model_is_downloaded_without_what_is_not_read(hub: FakeHub, model: Path, home: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_revision_and_a_commit_can_be_named(hub: FakeHub, home: Path) -> None:
     hub.requests.clear()
     fetched = fetch(f"{NAME}@{commit}", hub.address, home)
     assert fetched.files.keys() == WANTED
-    assert hub.requests == []  # it can't have changed
+    assert hub.requests == []  # a commit can't change
 
 
 def test_offline_the_cache_serves(hub: FakeHub, home: Path) -> None:
@@ -126,10 +126,10 @@ def test_the_log_says_how_far_a_download_is(hub: FakeHub, model: Path, home: Pat
     log = fetch(NAME, hub.address, home, {"LOG_INTERVAL_S": 0.2}).log
     assert "stt_model_name: 10.5 MB of 25.0 MB" in log  # the library writes 10 MiB at a time
     assert "stt_model_name: downloaded org/tiny in" in log
-    assert "%|" not in log  # no progress bar
+    assert "%|" not in log  # the log has no progress bar
 
 
-# It is refused, in one line that names the fix.
+# Refusals: one line that names the fix.
 
 
 def refused(fetched: fake_hub.Fetched, *words: str) -> str:

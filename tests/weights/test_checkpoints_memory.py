@@ -28,7 +28,7 @@ def header_only(file: Path, shape: list[int], dtype: str = "F32") -> None:
     file.write_bytes(len(header).to_bytes(8, "little") + header)
 
 
-# How much it takes.
+# The memory that a model takes.
 
 
 def test_weights_count_in_the_precision_they_will_have(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_broken_header_counts_nothing_and_is_told_by_the_loader(tmp_path: Path
     assert weights_bytes(tmp_path, 4) == 0
 
 
-# How much there is.
+# The memory that there is.
 
 
 def test_a_checkpoint_that_can_not_fit_is_refused_with_both_sizes(tmp_path: Path) -> None:

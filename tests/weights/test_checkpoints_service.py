@@ -44,7 +44,7 @@ def refusal(*flags: str) -> str:
 
         wait_until(ended, "the service's end", 100)
         assert service.process.returncode == 2
-        assert statuses <= {503, 0}  # loading, or gone
+        assert statuses <= {503, 0}  # the service loads, or is gone
         assert "Traceback" not in service.log()
         *_, line = service.log().splitlines()
     assert line.startswith("speech-to-speech: ")
@@ -89,14 +89,14 @@ def test_too_little_memory(tmp_path: Path) -> None:
     header = json.dumps({"model.encoder.conv1.weight": tensor}).encode()
     (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     line = refusal(*WHISPER, str(tmp_path))
-    assert line.startswith("stt_model_name: 400")  # 4,000 GB, and a little for its work
+    assert line.startswith("stt_model_name: 400")  # 4,000 GB of weights, and a little to work in
     assert " GB of memory are needed and " in line
     assert line.endswith("choose a smaller --stt_model_name, or --profile embedded")
 
 
 @pytest.mark.parametrize("worker", ["thread", "process"])
 def test_no_cuda(monkeypatch: pytest.MonkeyPatch, worker: str) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # on machines that have it
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the machine may have CUDA
     line = refusal("--stt", "whisper", "--stt_model_name", "org/any", "--stt_device", "cuda", "--stt_worker", worker)
     assert line == "stt_device: this machine has no CUDA device; --stt_device cpu, or --profile cpu"
 

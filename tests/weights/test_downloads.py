@@ -86,7 +86,7 @@ def test_what_a_library_takes_by_itself_goes_into_the_cache(tmp_path: Path) -> N
         assert isinstance(item.model.place, place)
     item = Item("tts mine", Download("org/name@v1", "mine"))
     item.locate(tmp_path)
-    assert isinstance(item.model.place, Cache)  # a folder does not tell of which revision it is
+    assert isinstance(item.model.place, Cache)  # a folder does not tell its model's revision
 
 
 def test_parlers_tokenizer_of_descriptions() -> None:

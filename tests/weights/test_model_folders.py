@@ -67,7 +67,7 @@ def test_the_folder_is_the_model_of_which_it_is_said(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model(folder)
-    assert refused(caplog) == []  # it may be any model
+    assert refused(caplog) == []  # the folder may be of any model
     monkeypatch.setenv(OWN_VARIABLE, "org/other")
     assert refused(caplog) == []
     monkeypatch.setenv(OWN_VARIABLE, NAME)

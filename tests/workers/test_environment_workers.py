@@ -40,7 +40,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv(FOLDER_VARIABLE, str(folder))
         create(Environment.of(SUPPORT / "own_voice.txt"), str)
         yield folder
-    BACKENDS.pop(("tts", "own_voice"), None)  # which this process learnt with the settings
+    BACKENDS.pop(("tts", "own_voice"), None)  # this process learnt the backend with the settings
     sys.modules.pop("own_voice", None)
 
 
@@ -85,7 +85,7 @@ async def test_the_process_has_only_the_worker_of_this_package_and_nothing_else(
             "speech_to_speech.config.registry",
         }
         with pytest.raises(StageFailed, match="ModuleNotFoundError"):
-            await say(worker, "imports")  # numpy, which the service has
+            await say(worker, "imports")  # the service has numpy, the environment has not
         await still_speaks(worker)
 
 
@@ -95,7 +95,7 @@ async def test_a_cancel_is_seen_within_a_chunk(environments: Path) -> None:
             await anext(chunks)
             await anext(chunks)
         started = time.monotonic()
-        await still_speaks(worker)  # three chunks of its own
+        await still_speaks(worker)  # this request makes three chunks
         assert time.monotonic() - started < 1.0
 
 
@@ -202,7 +202,7 @@ async def test_a_turn_whose_voice_dies_has_an_error_and_the_next_one_speaks() ->
         async with service.talk() as talk:
             await talk.send(QUESTION)
             while isinstance(await talk.websocket.recv(), str):
-                pass  # events, before the first sound
+                pass  # events come before the first sound
             os.kill(pid, signal.SIGKILL)
             cut = await talk.reply()
             assert [(error["code"], error["stage"]) for error in cut.events if error["type"] == "error"] == [

@@ -83,7 +83,7 @@ def test_what_cant_be_installed_leaves_nothing_behind(tmp_path: Path, folder: Pa
     with pytest.raises(EnvironmentFailed, match=r"env tiny: can't install the packages: .*no-such-dependency"):
         create(tiny, str)
     assert sorted(path.name for path in folder.iterdir()) == [".tiny.lock", "tiny"]
-    assert tiny.state == "stale"  # what was there works as it did
+    assert tiny.state == "stale"  # the old environment works as it did
     assert tiny.python.exists()
 
 

@@ -114,7 +114,7 @@ async def test_as_many_speculative_requests_give_way_as_confirmed_ones_wait(kind
         under_way(worker, FOREVER, claim=claims[0]),
         under_way(worker, FOREVER, claim=claims[1]) as second,
         under_way(worker, FOREVER, claim=claims[2]) as third,
-        under_way(worker, FOREVER),  # there was room for it
+        under_way(worker, FOREVER),  # the batch has room for this one
     ):
         assert evicted() == [False, False, False]
         async with worker.open([FOREVER], Claim(speculative=True)):
@@ -233,7 +233,7 @@ async def test_a_hung_thread_is_noticed_although_requests_keep_coming(gate: Gate
     async with working(model_of("thread"), timeout_s=0.4, batch_limit=2) as worker:
         async with (
             under_way(worker, FOREVER) as first,
-            under_way(worker, gate.wait, ("emit", 1)) as second,  # all of the batch stands still
+            under_way(worker, gate.wait, ("emit", 1)) as second,  # the whole batch stands still
             contextlib.AsyncExitStack() as stack,
         ):
             later = []
@@ -273,7 +273,7 @@ async def test_a_hung_process_is_killed_although_requests_keep_coming() -> None:
                 await anyio.sleep(0.02)
             assert process_gone(pid)
             assert isinstance(await error_of(stuck), WorkerDied)
-            assert isinstance(await error_of(later[0]), WorkerDied)  # had joined
+            assert isinstance(await error_of(later[0]), WorkerDied)  # this request had joined the batch
         await restarted(worker, pid)
         pid = await worker.call([("pid",)])
         async with under_way(worker, ("hold_the_lock", 60)) as stuck:

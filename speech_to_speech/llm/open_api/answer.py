@@ -16,9 +16,9 @@ from speech_to_speech.llm.open_api.errors import AnswerCut, BadAnswer, ServerRep
 if TYPE_CHECKING:
     import httpx2
 
-LONGEST_BODY = 16 * 2**20  # bytes; of a spoken answer not even its thoughts come near
+LONGEST_BODY = 16 * 2**20  # bytes; not even the thoughts of a spoken answer come near
 DONE = "[DONE]"
-DRAIN_S = 0.05  # to wait for the end of the body after the end of the answer
+DRAIN_S = 0.05  # the longest wait for the body's end after the answer's end
 
 
 async def bound_body(response: "httpx2.Response") -> None:
@@ -82,7 +82,7 @@ def _decoded(data: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except ValueError:
-        raise BadAnswer("the server's answer is not JSON") from None  # whose message would quote the answer
+        raise BadAnswer("the server's answer is not JSON") from None  # the cause's message would quote the answer
     if not isinstance(value, dict):
         raise BadAnswer("the server's answer is not a JSON object")
     if value.get("error"):
@@ -95,7 +95,7 @@ def _text_of(completion: dict[str, Any], part: str) -> str:
     try:
         choices = completion["choices"]
         if not choices:
-            return ""  # a chunk of usage figures
+            return ""  # a chunk of usage figures has no choices
         content = choices[0][part] or {}
         text = content.get("content") or content.get("refusal") or ""
     except (KeyError, TypeError, AttributeError, IndexError):

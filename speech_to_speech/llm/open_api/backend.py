@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.01  # how often a running batch looks for cancels and new requests
 WARM_UP_S = 3.0
 KEPT_CONNECTIONS = 64
-KEEP_S = 120.0  # longer than most people speak: a new TLS connection costs the next turn several round trips
+KEEP_S = 120.0  # most people speak for less: a new TLS connection costs the next turn several round trips
 NAMES_SHOWN = 5
 OPENAI_HOST = "api.openai.com"
 
@@ -35,7 +35,7 @@ ChatJob = Job[ChatRequest, str]
 class OpenApi:
     """A server that is not there is no reason not to start: turns fail, with an error that says so, until it is."""
 
-    worker: ClassVar[WorkerKind] = "thread"  # it waits for the network; its own work is below 0.1 ms a token
+    worker: ClassVar[WorkerKind] = "thread"  # the thread waits for the network; its own work is below 0.1 ms a token
     batch_limit: ClassVar[int] = 256
     continuous: ClassVar[bool] = True
 
@@ -55,7 +55,7 @@ class OpenApi:
             SettingsError: the key can't be used, or the environment has a bad address or proxy.
         """
         if (requests := logging.getLogger("httpx2")).level == logging.NOTSET:
-            requests.setLevel(logging.WARNING)  # it would log a line for each request
+            requests.setLevel(logging.WARNING)  # httpx2 would log a line for each request
         options = self._options
         self._key = key_of(options, os.environ)
         self._client = self._make_client(url_of(options, os.environ))
@@ -94,12 +94,12 @@ class OpenApi:
             return openai.AsyncOpenAI(
                 api_key=self._key or "none",
                 base_url=url,
-                max_retries=0,  # the retries here are our own: they end with the first token
+                max_retries=0,  # `Server` has retries of its own, which end with the first token
                 http_client=openai.DefaultAsyncHttpxClient(
                     timeout=timeout, limits=limits, event_hooks={"response": [bound_body]}
                 ),
             )
-        except (httpx2.InvalidURL, ValueError, OSError) as error:  # its text may hold a proxy's password
+        except (httpx2.InvalidURL, ValueError, OSError) as error:  # the error's text may hold a proxy's password
             what = f"can't make an HTTP client ({type(error).__name__})"
             raise SettingsError(f"llm open_api: {what}: check HTTPS_PROXY and SSL_CERT_FILE") from None
 
@@ -130,7 +130,7 @@ class OpenApi:
             await self._server.answer(job, self._body(job.request))
         except StageError as error:
             job.fail(error)
-        except Exception as error:  # a defect: it must not end the other conversations' requests
+        except Exception as error:  # a defect must not end the other conversations' requests
             job.fail(error)
         except asyncio.CancelledError:
             job.done()
@@ -146,7 +146,7 @@ class OpenApi:
             "stream": options.open_api_stream,
         }
         if options.open_api_max_tokens is not None:
-            # OpenAI's newer models refuse the first name, older servers don't know the second.
+            # OpenAI's newer models refuse max_tokens. Older servers don't know max_completion_tokens.
             name = "max_completion_tokens" if self._client.base_url.host == OPENAI_HOST else "max_tokens"
             body[name] = options.open_api_max_tokens
         if options.open_api_temperature is not None:
@@ -168,7 +168,7 @@ class OpenApi:
         except openai.NotFoundError:
             logger.warning("open_api: %s has no list of models; mostly open_api_base_url ends in /v1", url)
             return
-        except Exception as error:  # whatever it is, the turns will show it again
+        except Exception as error:  # the turns will show any error again
             failure = failure_of(error, model, self._key, said=False)
             why = failure.error.message if failure is not None else f"can't read its models ({type(error).__name__})"
             logger.warning("open_api: %s: %s; turns fail until it answers", url, why)

@@ -32,8 +32,8 @@ class Breaker:
     ) -> None:
         self._clock = clock
         self._chance = chance
-        self._failures = 0  # in a row
-        self._openings = 0  # without a whole answer in between
+        self._failures = 0  # failures in a row
+        self._openings = 0  # openings without a whole answer in between
         self._open_until_s: float | None = None
         self._probing = False
 
@@ -74,7 +74,7 @@ class Breaker:
         `at_least_s` is for how long the server itself wants to be left alone.
         """
         if self._open_until_s is not None and not probe:
-            return None  # sent before the circuit opened: nothing new
+            return None  # the request was sent before the circuit opened, and tells nothing new
         self._failures += 1
         if not probe and self._failures < FAILURES_TO_OPEN:
             return None

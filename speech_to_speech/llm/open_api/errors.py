@@ -12,10 +12,10 @@ from speech_to_speech.errors import StageError, StageFailed, StageTimeout, Stage
 
 STAGE = "llm"
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,63}")
-UNAVAILABLE = (502, 503, 504, 529)  # a gateway's, or the server's own, for: not now
-REQUEST_AT_FAULT = (400, 413, 422)  # another request may well be answered
+UNAVAILABLE = (502, 503, 504, 529)  # a gateway, or the server itself, says: not now
+REQUEST_AT_FAULT = (400, 413, 422)  # another request than the refused one may well be answered
 LONGEST_WAIT_S = 3600.0
-QUOTA = "insufficient_quota"  # OpenAI's, with status 429; waiting does not help
+QUOTA = "insufficient_quota"  # OpenAI sends this code with status 429; waiting does not help
 
 
 class BadAnswer(Exception):

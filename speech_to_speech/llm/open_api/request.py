@@ -49,7 +49,7 @@ class Server:
         self._model = model
         self._limits = limits
         self._breaker = breaker or Breaker()
-        self._trouble = ""  # its last failure
+        self._trouble = ""  # the message of the server's last failure
 
     async def answer(self, job: Job[ChatRequest, str], body: dict[str, Any]) -> None:
         """Emit the answer to the chat in `body`, piece by piece.
@@ -67,7 +67,7 @@ class Server:
         except Failure as failure:
             self._failed(probe, failure)
             raise failure.error from None
-        except BaseException:  # cancelled, or a defect of ours
+        except BaseException:  # the request was cancelled, or the code here has a defect
             self._breaker.left(probe)
             raise
         self._breaker.succeeded()
@@ -131,7 +131,7 @@ class Server:
             failure = failure_of(error, self._model, self._key, said)
             if failure is None:
                 raise
-            failure.transient = failure.transient and not said  # what was said can't be taken back
+            failure.transient = failure.transient and not said  # words that were said can't be taken back
             raise failure from None
         if not said:
             why = "only thoughts and no answer" if thoughts.dropped else "an empty answer"

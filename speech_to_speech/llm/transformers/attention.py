@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import torch
 
-NAME = "sdpa_by_request"  # as transformers is to call it
+NAME = "sdpa_by_request"  # transformers knows `attend` by this name
 
 
 class Span(NamedTuple):
@@ -21,7 +21,7 @@ class Span(NamedTuple):
     queries: slice
     keys: slice
     whole: bool
-    """Each token sees all before it, and all of these are of this step."""
+    """Each token sees all tokens before it, and all of those are of this step."""
 
 
 def spans_of(cache: Any, requests: Sequence[Any]) -> dict[str, list[Span]]:
@@ -77,7 +77,7 @@ def attend(
     for queries, keys, whole in spans[cache.layer_to_allocator[module.layer_idx].layer_type]:
         q, k, v = query[:, :, queries], key[:, :, keys], value[:, :, keys]
         attention = torch.nn.functional.scaled_dot_product_attention
-        if q.shape[2] == 1:  # it sees all keys there are; the heads that share some are queries of one head
+        if q.shape[2] == 1:  # a single query sees all keys; the heads that share some keys are queries of one head
             grouped = q.reshape(1, kv_heads, heads // kv_heads, -1)
             out = attention(grouped, k, v, scale=scaling).reshape(1, heads, 1, -1)
         else:

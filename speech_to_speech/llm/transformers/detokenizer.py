@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-UNREADABLE = "\ufffd"  # what bytes that are no character decode to
-LONGEST_WAIT = 12  # tokens that may be held back for the rest of a character; the longest one is four bytes
+UNREADABLE = "\ufffd"  # bytes that are no character decode to this one
+LONGEST_WAIT = 12  # tokens that may be held back for the rest of a character; the longest character has four bytes
 
 
 class Tokenizer(Protocol):
@@ -24,8 +24,8 @@ class Detokenizer:
     def __init__(self, tokenizer: Tokenizer, special_ids: frozenset[int]) -> None:
         self._tokenizer = tokenizer
         self._special_ids = special_ids
-        self._before: list[int] = []  # given out, and decoded again with the next ones
-        self._held: list[int] = []  # the last of them may end in half a character
+        self._before: list[int] = []  # tokens given out, which are decoded again with the next ones
+        self._held: list[int] = []  # tokens held back: the last one may end in half a character
         self._before_text = ""
 
     def push(self, token: int) -> str:

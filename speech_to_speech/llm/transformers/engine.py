@@ -28,7 +28,7 @@ class Generation:
     prompt: list[int]
     name: str
     pages: int
-    """That it may come to fill."""
+    """The pages that the request may come to fill."""
     tokens: list[int] = field(default_factory=list)
     ended: bool = False
     error: str | None = None
@@ -45,7 +45,7 @@ class Engine:
     def __init__(self, model: Any, size: CacheSize, sampling: Sampling, batch_limit: int) -> None:
         self.size = size
         self.tokens_computed = 0
-        """Of prompts and answers, since the start: what is shared with other requests is not computed again."""
+        """Tokens of prompts and answers since the start. Tokens that requests share are not computed again."""
         self._model = model
         self._sampling = sampling
         self._batch_limit = batch_limit
@@ -55,7 +55,7 @@ class Engine:
         self._cancels = False
         self._manager: Any = None
         self._processor: Any = None
-        self._take_step: tuple[Any, ...] = ()  # what the manager's own thread does in turn
+        self._take_step: tuple[Any, ...] = ()  # the calls that the manager's own thread makes in turn
 
     def build(self) -> None:
         """Allocate the cache, if there is none.
@@ -68,11 +68,11 @@ class Engine:
         import torch
         from transformers import ContinuousBatchingConfig
 
-        logging.getLogger("ContinuousBatchingLogger").setLevel(logging.WARNING)  # it says much, in a format of its own
+        logging.getLogger("ContinuousBatchingLogger").setLevel(logging.WARNING)  # the manager logs much in its own form
         try:
             with torch.inference_mode():
                 self._create(ContinuousBatchingConfig)
-        except (AttributeError, TypeError) as error:  # what it is made of is not part of transformers' public face
+        except (AttributeError, TypeError) as error:  # the manager's parts are not transformers' public face
             raise SettingsError(
                 f"llm transformers: transformers {version('transformers')} batches in another way than it expects; "
                 "pip install 'transformers>=5.23,<5.24'"
@@ -81,7 +81,7 @@ class Engine:
     def _create(self, config_class: Any) -> None:
         by_request = self._model.config._attn_implementation in ("sdpa", attention.NAME)
         if by_request:
-            self._model.set_attn_implementation("sdpa")  # the manager knows no other by name
+            self._model.set_attn_implementation("sdpa")  # the manager does not know the name `attention.NAME`
         self._manager = self._model.init_continuous_batching(
             generation_config=self._sampling.config,
             continuous_batching_config=config_class(
@@ -90,8 +90,8 @@ class Engine:
                 max_batch_tokens=self.size.step_tokens,
                 max_requests_per_batch=self._batch_limit,
                 allow_block_sharing=True,
-                safety_margin=0.0,  # what is let in has room
-                use_async_batching=False,  # a step would end with the tokens of the one before it
+                safety_margin=0.0,  # every request that is let in has room
+                use_async_batching=False,  # an asynchronous step would end with the tokens of the step before
                 auto_switch_to_flash=False,  # the attention was chosen when the model was loaded
             ),
         )
@@ -169,11 +169,11 @@ class Engine:
                 generate(self._model)
                 update()
             elif not self._processor.scheduler.active_requests:
-                # It lets nobody in after it has thrown something out, until a request ends; a cancelled one never does.
+                # After throwing a request out, the scheduler lets none in until one ends; a cancelled one never does.
                 self._processor.scheduler.block_new_requests = False
             outputs = list(self._outputs())
             if not self.busy:
-                self._processor.inputs_and_outputs.requests_in_batch = []  # the last words of the last ones
+                self._processor.inputs_and_outputs.requests_in_batch = []  # the batch would keep ended requests
         return outputs
 
     def _let_in(self) -> None:

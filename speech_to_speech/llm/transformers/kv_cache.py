@@ -8,11 +8,11 @@ from speech_to_speech.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
 
-CPU_GB, GPU_GB = 0.5, 2.0  # unless the options say otherwise
-TYPICAL = 1024  # tokens of a conversation: for as many of these as run at once there is room, if it is allowed
-SHORTEST_PROMPT = 64  # tokens that there must be room for
-PAGE = 16  # tokens; whole pages are shared between requests, so smaller ones share more
-FLASH_PAGE = 256  # the one that flash attention's kernel for paged decoding takes
+CPU_GB, GPU_GB = 0.5, 2.0  # the sizes of the cache unless the options say otherwise
+TYPICAL = 1024  # tokens of a conversation; as many conversations as run at once have room, if the options allow it
+SHORTEST_PROMPT = 64  # tokens of a prompt that must have room
+PAGE = 16  # tokens; whole pages are shared between requests, so smaller pages share more
+FLASH_PAGE = 256  # tokens; flash attention's kernel for paged decoding takes this page
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class CacheSize:
     pages: int
     step_tokens: int
     request_tokens: int
-    """The longest request, its answer included."""
+    """Tokens of the longest request, its answer included."""
     bytes: int
-    """The cache itself and what goes with it: masks, and the copies that attention makes."""
+    """Bytes of the cache and of what goes with it: masks, and the copies that attention makes."""
 
 
 def size_cache(

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 FLAG = "lm_model_name"
 KIND = "an instruct language model"
-LAYERS = frozenset({"full_attention", "sliding_attention"})  # that continuous batching knows
+LAYERS = frozenset({"full_attention", "sliding_attention"})  # continuous batching knows these kinds of attention
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class InstructModel:
     prompts: Prompts
     engine: Engine
     longest_prompt: int
-    """In tokens; beside it there is room for an answer."""
+    """Tokens of the longest prompt that leaves room for an answer."""
     on_gpu: bool
 
 
@@ -72,7 +72,7 @@ def load_instruct_model(options: TransformersOptions, batch_limit: int) -> Instr
     (download,) = downloads(options)
     folder = fetch(download.name, flag=download.flag)
     if device.index is not None and device.type == "cuda":
-        torch.cuda.set_device(device)  # of this thread, which all steps are taken on
+        torch.cuda.set_device(device)  # this thread, which takes all steps, gets the device
     with loading(name, KIND, flag=FLAG):
         config = _config(folder, name)
         attention = _attention(options, device, dtype, config)
@@ -165,7 +165,7 @@ def _attention(options: TransformersOptions, device: "torch.device", dtype: "tor
     if options.lm_attention != "auto":
         return options.lm_attention
     if getattr(config, "attn_logit_softcapping", None):
-        return "eager"  # PyTorch's own has none
+        return "eager"  # PyTorch's own attention has no soft-capping
     if device.type == "cuda" and dtype.itemsize == 2 and importlib.util.find_spec("flash_attn") is not None:
         return "flash_attention_2"
     return "sdpa"

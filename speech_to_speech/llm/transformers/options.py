@@ -7,7 +7,7 @@ from speech_to_speech.weights.devices import DTYPES, check_device
 
 QUANTIZATIONS = ("8bit", "4bit")
 ATTENTIONS = ("auto", "sdpa", "eager", "flash_attention_2")
-MOST_TOKENS = 4096  # of an answer; nobody listens to a longer one
+MOST_TOKENS = 4096  # tokens of an answer; nobody listens to a longer one
 
 
 @dataclass(frozen=True)

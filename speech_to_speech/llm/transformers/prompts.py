@@ -9,7 +9,7 @@ from speech_to_speech.frames import Message
 
 Entry = dict[str, str]
 
-# What the templates are tried with.
+# The words that the templates are tried with.
 SYSTEM_PROBE, USER_PROBE, ASSISTANT_PROBE = "sunflower", "harvester", "waterfall"
 
 
@@ -48,7 +48,7 @@ class Prompts:
                 f"user_role: the chat template of {name} knows no role {self._roles['user']!r}; leave user_role out"
             ) from error
         self.has_system_role = True
-        """Otherwise the system message is put at the head of the first user message."""
+        """The template takes a system message. Otherwise the message is put at the head of the first user message."""
         try:
             self._expect([system, user], [SYSTEM_PROBE, USER_PROBE])
         except Exception as error:
@@ -59,7 +59,7 @@ class Prompts:
                 ) from error
             self.has_system_role = False
         self.opening = "<think>" if self._text([user]).rstrip().endswith("<think>") else ""
-        """What of the answer the prompt has already: some templates begin the thoughts of a reasoning model."""
+        """The part of the answer that the prompt has already: some templates begin a reasoning model's thoughts."""
 
     def _expect(self, entries: list[Entry], probes: Sequence[str]) -> None:
         text = self._text(entries)
@@ -77,7 +77,7 @@ class Prompts:
         """
         system = [message for message in messages[:1] if message.role == "system"]
         rest = messages[len(system) :]
-        # Behind each of these a chat may begin anew: with a question.
+        # A chat may begin anew at each of these messages: with a question.
         starts = [index for index, message in enumerate(rest) if message.role == "user"] or [0]
         tokens = self._tokens([*system, *rest])
         low, high = 0, len(starts) - 1

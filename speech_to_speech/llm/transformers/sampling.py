@@ -17,7 +17,7 @@ class Sampling:
     min_new_tokens: int
 
 
-# Of a checkpoint's generation config: what is used, and what says nothing about the choice of a token.
+# The settings of a checkpoint's generation config: those that are used, and those that say nothing of the next token.
 USED = frozenset({"eos_token_id", "temperature", "top_k", "top_p", "do_sample"})
 SILENT = frozenset(
     {"bos_token_id", "pad_token_id", "max_length", "max_new_tokens", "transformers_version", "use_cache"}
@@ -41,7 +41,7 @@ def choose_sampling(
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=sampled,
-        eos_token_id=sorted(eos_ids) or -1,  # none
+        eos_token_id=sorted(eos_ids) or -1,  # -1 means that no token ends an answer
         **({"temperature": temperature, "top_k": own.top_k, "top_p": own.top_p} if sampled else {}),
     )
     return Sampling(config, eos_ids, max_new_tokens, min_new_tokens)

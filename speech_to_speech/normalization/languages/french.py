@@ -11,7 +11,7 @@ MONTHS = words("janvier février mars avril mai juin juillet août septembre oct
 HOURS = re.compile(r"(?<![\w.,:/])([01]?\d|2[0-4])\s?h\s?([0-5]\d)?(?:\s?min)?(?!\w)")
 FIRST_OF_MONTH = re.compile(rf"(?<![\w.,:/])1er? ({'|'.join(MONTHS)})\b")
 ORDINAL = re.compile(r"(?<![\w.,])(\d{1,9})(ers?|res?|ères?|ers?|nde?s?|es?|èmes?|èmes?|ième?s?|d)(?!\w)")
-# One of them, or twenty-one: feminine nouns that are counted often, and endings that are nearly always feminine.
+# One, or twenty-one, before feminine nouns that are counted often, and endings that are nearly always feminine.
 FEMININE = re.compile(
     r"(?<![\w.,])(\d*1)(?= (?!(?:été|côté|comité|musée|lycée|stade|grade|silence)s?\b)"
     r"(?:\w+(?:tion|sion|té|ette|ance|ence|esse|ure|ie|ée|ade)s?|heures?|minutes?|secondes?|fois|semaines?|personnes?|"

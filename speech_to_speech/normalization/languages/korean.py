@@ -107,7 +107,7 @@ class Korean(Language):
         if counter == "번째":
             return self.ordinal(number) if number else None
         hours = {"시": 12, "시간": 20}.get(counter, 99)
-        decade = counter in ("대", "배") and number >= 10  # of age; or so many times as much
+        decade = counter in ("대", "배") and number >= 10  # 대 is a decade of age, 배 so many times as much
         if not 1 <= number <= hours or decade:
             return f"{self.cardinal(number)} {counter}"
         return f"{spell('ko', number, NATIVE)} {counter}"

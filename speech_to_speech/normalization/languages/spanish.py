@@ -11,7 +11,7 @@ MONTHS = words("enero febrero marzo abril mayo junio julio agosto septiembre oct
 ORDINAL = re.compile(
     r"(?<![\w.,])(\d{1,9})(?:\.?([ºª°])|(er|ero|era|do|da|ro|ra|to|ta|mo|ma|vo|va|no|na)\b)(?!\s?[CF]\b)"
 )
-# A number that ends in one, or hundreds, agrees with the noun behind it; those in -a are feminine but for some.
+# A number that ends in one, or hundreds, agrees with the noun behind it. Nouns in -a are feminine but for some.
 COUNTED = re.compile(r"(?<![\w.,])(\d*1|[2-9]00|[1-9]\d{0,2}00)(?= ([a-záéíóúñü]{3,}))(?![.,]\d)")
 NO_NOUNS = frozenset(
     words("más menos por para con que son eran fue pero como entre hasta desde sobre según sin del los las")

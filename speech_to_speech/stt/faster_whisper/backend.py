@@ -30,7 +30,7 @@ from speech_to_speech.workers.model import WorkerKind
 logger = logging.getLogger(__name__)
 
 # On a CPU the encoder takes as long for a batch as for its windows one by one (measured with the sizes of `base`), so
-# there each is answered as soon as it is heard.
+# each window is answered as soon as it is heard.
 CPU_ROWS = 1
 ENGLISH_ONLY = re.compile(r"\.en$|^(faster-)?distil-", re.IGNORECASE)  # the Distil-Whispers were taught English only
 OURS = {whisper: ours for ours, whisper in WHISPER_NAMES.items()}
@@ -191,7 +191,7 @@ class FasterWhisper:
         for (utterance, samples), result in zip(batch, self._generate(encoded, languages), strict=True):
             try:
                 utterance.hear(self._text(samples, result))
-            except Exception as error:  # this request's alone
+            except Exception as error:  # only this request fails
                 utterance.fail(error)
 
     def _text(self, samples: Samples, result: Any) -> str:
@@ -202,7 +202,7 @@ class FasterWhisper:
                 "the text of %.1f s of speech was cut at %d tokens; faster_whisper_stt_gen_max_new_tokens is the limit"
             )
             logger.warning(f"stt: {what}", len(samples) / SAMPLE_RATE_HZ, len(tokens))
-        end = self._tokens["<|endoftext|>"]  # behind it are the special tokens, and the timestamps
+        end = self._tokens["<|endoftext|>"]  # the special tokens and the timestamps come behind this one
         text = self._model.hf_tokenizer.decode([token for token in tokens if token < end])
         # The score is the mean over the tokens, and the end counts as one, too.
         sureness = result.scores[0] * len(tokens) / (len(tokens) + 1)
@@ -226,7 +226,7 @@ class FasterWhisper:
             encoded,
             [self._prompt(language) for language in languages],
             beam_size=options.faster_whisper_stt_gen_beam_size,
-            max_length=max(2 * most, most + PROMPT_TOKENS),  # of which it keeps half for a prompt
+            max_length=max(2 * most, most + PROMPT_TOKENS),  # CTranslate2 keeps half of the length for a prompt
             return_scores=True,
             return_no_speech_prob=True,
         )

@@ -34,7 +34,7 @@ SIZES = {
     "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
     "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
 }
-"""What the library's users call the published conversions, and where these are on the hub."""
+"""The names that the library's users have for the published conversions, and the conversions' names on the hub."""
 
 
 def repository_of(name: str) -> str:

@@ -10,13 +10,13 @@ from speech_to_speech.audio.samples import Samples
 from speech_to_speech.frames import SAMPLE_RATE_HZ
 
 FRAME = SAMPLE_RATE_HZ // 50  # samples of 20 ms
-SILENCE = 0.0015  # of full scale (-56 dB): a quiet room; speech that a VAD has let through is louder
-FAINT = 0.005  # -46 dB: may be speech, but far away
-ABOVE_DB = 6.0  # the quiet parts; hum and hiss stay within 1 or 2 of them, speech comes to 15 and more
+SILENCE = 0.0015  # a share of full scale (-56 dB): a quiet room; speech that a VAD has let through is louder
+FAINT = 0.005  # -46 dB: a fainter sound may be speech, but far away
+ABOVE_DB = 6.0  # dB above the quiet parts; hum and hiss stay within 1 or 2 dB of them, speech comes to 15 and more
 SYLLABLE_FRAMES = 4  # 80 ms: a click or a knock is over sooner
-PAUSE_FRAMES = 10  # 200 ms: what is quiet for so long is a gap between words rather than a plosive's closure
-SHORTEST_WINDOW = 0.25  # of the longest: a snippet at the end would have too little in it to be understood
-EARLIEST_CUT = 0.5  # of the longest window
+PAUSE_FRAMES = 10  # 200 ms: a silence of this length is a gap between words rather than a plosive's closure
+SHORTEST_WINDOW = 0.25  # a share of the longest window: a shorter snippet has too little in it to be understood
+EARLIEST_CUT = 0.5  # a share of the longest window
 
 Levels = npt.NDArray[np.float64]
 
@@ -54,7 +54,7 @@ def windows(samples: Samples, longest: int) -> list[Samples]:
     parts = []
     while len(samples) > longest:
         first = max(int(EARLIEST_CUT * longest), 1)
-        # Not so late that next to nothing is left.
+        # A later cut would leave next to nothing.
         last = min(longest, len(samples) - int(SHORTEST_WINDOW * longest))
         cut = first + _quietest(samples[first:last])
         parts.append(samples[:cut])

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 TASKS = ("transcribe", "translate")
-MOST_TOKENS = 448  # that a Whisper can write
+MOST_TOKENS = 448  # the most tokens that a Whisper can write
 MOST_BEAMS = 16
 PROBLEM_LIMIT = 300  # characters of an error of the compiler
 
@@ -87,7 +87,7 @@ class Whisper:
     worker: ClassVar[WorkerKind] = "thread"
     batch_limit: ClassVar[int] = 16
     languages: ClassVar[frozenset[str]] = frozenset(NAMES)
-    # Never, unless the settings say so: a GPU affords it, a CPU does not, and the class can't know where it will be.
+    # Partial transcripts are off by default: a GPU affords them, a CPU does not, and the class can't know the device.
     partial_interval_ms: ClassVar[float] = 0.0
 
     @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Window:
         self.speech = speech
         self.samples = samples
         self.tokens: list[int] = []
-        """Of the text, without those of the prompt and <|endoftext|>."""
+        """The tokens of the text, without those of the prompt and <|endoftext|>."""
         self.complete = False
         """The text ended by itself, and not at the token limit."""
         self.no_speech = 0.0
@@ -150,7 +150,7 @@ class Decoder:
             return
         codes = list(self._vocabulary.languages)
         of_languages = logits[:, [self._vocabulary.languages[code] for code in codes]].softmax(dim=-1)
-        for speech in unknown:  # that of a long one is the mean of its windows
+        for speech in unknown:  # a long utterance has the mean probability of its windows
             rows = [row for row, window in enumerate(windows) if window.speech is speech]
             probability, index = of_languages[rows].mean(dim=0).max(dim=0)
             speech.language, speech.language_probability = codes[int(index)], float(probability)

@@ -21,10 +21,10 @@ import numpy as np
 from speech_to_speech.audio.samples import Samples
 from speech_to_speech.stt.whisper.audio import lacks_speech
 
-NO_SPEECH = 0.6  # a probability above it
-UNSURE = -1.0  # an average log-probability of the tokens below it
-REPETITIVE = 2.4  # a compression ratio above it
-COPIES = 3  # in a row, of a phrase that is a loop
+NO_SPEECH = 0.6  # a higher probability stands for no speech
+UNSURE = -1.0  # a lower average log-probability of the tokens stands for an unsure text
+REPETITIVE = 2.4  # a higher compression ratio stands for a loop
+COPIES = 3  # a phrase that stands so often in a row is a loop
 
 SENTENCE_END = re.compile(r"(?<=[.!?。！？…])\s*")
 NOT_WORD = re.compile(r"[\W_]+")
@@ -102,7 +102,7 @@ def unlooped(text: str) -> str:
         start, period, length = _longest_loop(text)
         if length < COPIES * period or not period:
             return text
-        copies = length // period * period  # the beginning of one more may belong to what follows
+        copies = length // period * period  # the beginning of a further copy may belong to what follows
         rest = text[start + copies :] if start + length < len(text) else ""
         text = (text[: start + period] + rest).strip()
     return text

@@ -23,7 +23,7 @@ class Batch:
         self.encoded = encoded
         """float [rows, positions, width]: what the encoder makes of the sound."""
         self.anchor = encoded[:, :1].clone()
-        """What stands for it once the cache has what the decoder needs of it."""
+        """The part that stands for `encoded` once the cache has what the decoder needs of that."""
         self.rows = len(encoded)
         self.cache = cache
         self.length = 0
@@ -47,12 +47,12 @@ class WhisperModel:
         self._compiled = compile_mode is not None
         self._caches: dict[int, Any] = {}
         self._cache_config = copy.deepcopy(model.config)
-        self._cache_config.num_hidden_layers = model.config.decoder_layers  # a Whisper's own are those of its encoder
+        self._cache_config.num_hidden_layers = model.config.decoder_layers  # a Whisper's own number is its encoder's
         self._encode: Callable[[torch.Tensor], torch.Tensor] = self._through_encoder
         self._step: Callable[..., torch.Tensor] = self._through_decoder
         if compile_mode is not None:
             allowed = torch._dynamo.config
-            allowed.recompile_limit = max(allowed.recompile_limit, len(self.sizes))  # each size is one more
+            allowed.recompile_limit = max(allowed.recompile_limit, len(self.sizes))  # each size is one more compilation
             self._encode = torch.compile(self._through_encoder, mode=compile_mode, dynamic=False)
             self._step = torch.compile(self._through_decoder, mode=compile_mode, dynamic=False)
         self.device: torch.device = model.device
@@ -73,7 +73,7 @@ class WhisperModel:
         rows = next(size for size in self.sizes if size >= len(windows))
         filled = torch.nn.functional.pad(features, (0, 0, 0, 0, 0, rows - len(windows)))
         self._begin_graph()
-        # A copy, as in `read`.
+        # `read` says why this is a copy.
         return Batch(self._encode(filled).clone(), self._static_cache(rows))
 
     def features(self, windows: Sequence[Samples]) -> "torch.Tensor":
@@ -85,7 +85,7 @@ class WhisperModel:
         extractor = self._extractor
         hops = -(
             -(max(map(len, windows)) + extractor.n_fft) // extractor.hop_length
-        )  # silence at the end is part of it
+        )  # the hops include silence at the end
         features: torch.Tensor = extractor(
             list(windows),
             sampling_rate=SAMPLE_RATE_HZ,
@@ -93,7 +93,7 @@ class WhisperModel:
             return_tensors="pt",
             device=str(self.device) if self.device.type == "cuda" else "cpu",
         ).input_features
-        # Of silence, 1e-10, the logarithm is -10; nothing is less than 8 below the loudest; then (x + 4) / 4.
+        # The logarithm of silence, 1e-10, is -10. No value is more than 8 below the loudest. The scale is (x + 4) / 4.
         floor = (features.amax(dim=(1, 2)) - 2.0).clamp(min=-1.5)
         whole = floor[:, None, None].repeat(1, features.shape[1], extractor.nb_max_frames)
         whole[:, :, : features.shape[2]] = features
@@ -110,11 +110,11 @@ class WhisperModel:
         positions = torch.arange(batch.length, batch.length + count, device=self.device).repeat(batch.rows, 1)
         first = batch.length == 0
         batch.length += count
-        if first or count > 1:  # the beginning, which fills the cache of the encoder's output: not worth a graph
+        if first or count > 1:  # the first step fills the cache of the encoder's output, and is not worth a graph
             return self._through_decoder(tokens, positions, batch.encoded, batch.cache).float()
         self._begin_graph()
         # The decoder only looks whether there is an encoder, and a CUDA graph copies its arguments: hence the anchor.
-        # And a copy of the result, since it is gone when the next graph runs.
+        # The result is copied too, since the original is gone when the next graph runs.
         return self._step(tokens, positions, batch.anchor, batch.cache).to(torch.float32, copy=True)
 
     def read_all(self, tokens: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
@@ -140,7 +140,7 @@ class WhisperModel:
         import torch
 
         mask = None
-        if self._compiled:  # what of the static cache has been written
+        if self._compiled:  # the mask shows the part of the static cache that has been written
             places = torch.arange(self._length_limit, device=self.device)
             mask = places[None, None, None, :] <= positions[:, None, :, None]
         output = self._model.model.decoder(

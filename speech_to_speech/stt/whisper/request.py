@@ -13,7 +13,7 @@ from speech_to_speech.workers.model import Job
 
 logger = logging.getLogger(__name__)
 
-SURE_OF_LANGUAGE = 0.5  # as faster-whisper's language_detection_threshold
+SURE_OF_LANGUAGE = 0.5  # the value of faster-whisper's language_detection_threshold
 
 SttJob = Job[SpeechRequest, Transcript]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from speech_to_speech.errors import SettingsError
 
-# As Triton and Inductor look for them.
+# The variable and the programs that Triton and Inductor look for on each device.
 COMPILERS = {"cuda": ("CC", ("gcc", "clang")), "cpu": ("CXX", ("clang++" if sys.platform == "darwin" else "g++",))}
 
 

@@ -15,10 +15,11 @@ from typing import Any
 from speech_to_speech.languages import NAMES
 
 ENGLISH_TOKENS = 51864
-WHISPER_NAMES = {"jv": "jw"}  # ours to Whisper's
+WHISPER_NAMES = {"jv": "jw"}  # the code here to Whisper's code
 ENGLISH_ONLY = re.compile(
-    # openai/whisper-base.en and the like; and those of the Distil-Whisper team, which have the tokens of all languages
-    # and were taught English only (https://huggingface.co/distil-whisper/distil-large-v3). With "--": in the cache.
+    # The names of openai/whisper-base.en and the like, and of the Distil-Whisper team's models, which have the tokens
+    # of all languages and were taught English only (https://huggingface.co/distil-whisper/distil-large-v3). The cache
+    # has "--" in names.
     r"whisper-\w+\.en(@|/|$)|(^|/)(models--)?distil-whisper(/|--)distil-",
     re.IGNORECASE,
 )
@@ -38,14 +39,14 @@ class Vocabulary:
     def __init__(self, tokenizer: Any, model: Any, name: str) -> None:
         generation = model.generation_config
         self.tokenizer = tokenizer
-        # Old checkpoints don't say it, but the English ones have a token less.
+        # Old checkpoints don't say whether they are multilingual, but the English ones have a token less.
         self.multilingual = bool(getattr(generation, "is_multilingual", model.config.vocab_size != ENGLISH_TOKENS))
         self.start = int(generation.decoder_start_token_id)
         self.end = int(tokenizer.eos_token_id)
         self.no_timestamps = self._id("<|notimestamps|>")
         self.no_speech = self.no_timestamps - 1  # <|nospeech|>, in older checkpoints <|nocaptions|>
         self.languages: dict[str, int] = {}
-        """ISO 639 code to token, of those that the checkpoint understands."""
+        """The token of each language that the checkpoint understands, by ISO 639 code."""
         if self.multilingual:
             tokens = {code: self._find(f"<|{WHISPER_NAMES.get(code, code)}|>") for code in NAMES}
             self.languages = {code: token for code, token in tokens.items() if token is not None}
@@ -55,7 +56,7 @@ class Vocabulary:
     def _id(self, token: str) -> int:
         found = self._find(token)
         if found is None:
-            raise ValueError(f"its tokenizer has no {token}")  # while loading, so it becomes a CheckpointError
+            raise ValueError(f"its tokenizer has no {token}")  # loading turns this into a CheckpointError
         return found
 
     def _find(self, token: str) -> int | None:
@@ -76,4 +77,4 @@ class Vocabulary:
         """The words, without special tokens and timestamps."""
         words = [token for token in tokens if token < self.no_timestamps and token not in self._special]
         text = str(self.tokenizer.decode(words, clean_up_tokenization_spaces=False))
-        return text.strip().rstrip("\ufffd")  # a character of which the token limit has left a part
+        return text.strip().rstrip("\ufffd")  # the token limit may have left a part of a character

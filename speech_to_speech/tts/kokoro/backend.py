@@ -52,7 +52,7 @@ class Kokoro:
     """A small model with a natural voice in eight languages."""
 
     worker: ClassVar[WorkerKind] = "thread"
-    # One at a time: the library has no batches, and a batch would end its short sentences with its longest.
+    # The library has no batches, and a batch would end its short sentences with its longest.
     batch_limit: ClassVar[int] = 1
     languages: ClassVar[frozenset[str]] = frozenset(LANGUAGES)
 
@@ -167,7 +167,7 @@ class Kokoro:
 
     def warm_up(self) -> None:
         for language, speaker in self._speakers.items():
-            speaker.phonemes(SAMPLES[language])  # some read their dictionaries now
+            speaker.phonemes(SAMPLES[language])  # some languages read their dictionaries now
         for language in list(self._speakers)[:1]:
             self.run([ListJob(SpeakRequest(SAMPLES[language], language))])
 
@@ -216,7 +216,7 @@ def _words(tokens: Sequence[Any], text: str, written: int, offset_ms: float) -> 
     for token in tokens:
         at = text.find(token.text, written, written + MAX_SKIP + len(token.text))
         if at < 0:
-            continue  # the library wrote it in another way
+            continue  # the library wrote the word in another way
         written = at + len(token.text)
         if token.start_ts is not None and any(character.isalnum() for character in token.text):
             words.append(WordStart(at, offset_ms + 1000 * token.start_ts))

@@ -83,11 +83,11 @@ def phonemiser(language: str, code: str, tagger: str) -> Callable[[str], Phoneme
         import jieba
         from misaki.zh import ZHG2P
 
-        jieba.setLogLevel(logging.WARNING)  # it would print that it reads its dictionary
+        jieba.setLogLevel(logging.WARNING)  # jieba would print that it reads its dictionary
         return _first_of(ZHG2P())
     if language == "ja":
         with quiet_libraries():
-            from misaki.cutlet import Cutlet  # what misaki.ja takes; that imports pyopenjtalk too, and does not need it
+            from misaki.cutlet import Cutlet  # misaki.ja takes Cutlet too, but imports pyopenjtalk without need
 
             return _first_of(Cutlet())
     from misaki.espeak import EspeakG2P
@@ -104,7 +104,7 @@ def _english(*, british: bool, tagger: str) -> Callable[[str], Phonemes]:
     from misaki.en import G2P, Lexicon
     from misaki.espeak import EspeakFallback
 
-    class EnglishG2P(G2P):  # type: ignore[misc]  # not typed
+    class EnglishG2P(G2P):  # type: ignore[misc]  # misaki is not typed
         """The library's, but with a tagger that is at hand: its own constructor downloads one, and ends the process if
         it can't."""
 
@@ -113,7 +113,7 @@ def _english(*, british: bool, tagger: str) -> Callable[[str], Phonemes]:
             self.british = british
             self.nlp = spacy.load(tagger, enable=["tok2vec", "tagger"])
             self.lexicon = Lexicon(british)
-            self.fallback = EspeakFallback(british)  # for words that are not in the dictionary
+            self.fallback = EspeakFallback(british)  # the fallback speaks words that are not in the dictionary
             self.unk = ""
 
     with quiet_libraries():
@@ -121,7 +121,7 @@ def _english(*, british: bool, tagger: str) -> Callable[[str], Phonemes]:
     return lambda text: list(g2p(text)[1])
 
 
-# What the libraries, and the plugins of spaCy that it imports with its first pipeline, call though it is to be dropped.
+# The libraries, and the plugins that spaCy imports with its first pipeline, call functions that are to be dropped.
 DEPRECATED = (r".*torch\.jit\.script.* is deprecated", r"Dictionary\.create\(\) is", r"open_text is deprecated")
 
 

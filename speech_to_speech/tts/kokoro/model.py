@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 REPOSITORY = "hexgrad/Kokoro-82M"
 WEIGHTS = "kokoro-v1_0.pth"
 SAMPLE_RATE_HZ = 24_000
-MAX_PHONEMES = 510  # of one call; a voice has a style for each length up to it
-MARKS = (".!?…", ";:", ",—", " ")  # where a text of more is cut, the best first
+MAX_PHONEMES = 510  # phonemes of one call; a voice has a style for each length up to this one
+MARKS = (".!?…", ";:", ",—", " ")  # a longer text is cut at these, the best first
 
 
 def load_model(folder: Path, device: "torch.device", *, name: str, flag: str) -> Any:
@@ -94,7 +94,7 @@ def pipeline(code: str, model: Any) -> Any:
     """The library's `KPipeline` for a language, which speaks phonemes and makes none itself."""
     from kokoro import KPipeline
 
-    class Pipeline(KPipeline):  # type: ignore[misc]  # not typed
+    class Pipeline(KPipeline):  # type: ignore[misc]  # kokoro is not typed
         """Without the library's constructor, which would download what it misses."""
 
         def __init__(self) -> None:

@@ -23,7 +23,7 @@ from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 
 logger = logging.getLogger(__name__)
 
-# Ours to the library's code, and the speaker by default.
+# The library's code of each language, and the speaker by default.
 VOICES = {
     "en": ("EN", "EN-BR"),
     "fr": ("FR", "FR"),
@@ -33,10 +33,10 @@ VOICES = {
     "ko": ("KR", "KR"),
 }
 ENGLISH_SPEAKERS = ("EN-US", "EN-BR", "EN_INDIA", "EN-AU", "EN-Default")
-TRIAL = {"zh": "好。", "ja": "はい。", "ko": "네."}  # what a voice is warmed up with, if not with "OK."
+TRIAL = {"zh": "好。", "ja": "はい。", "ko": "네."}  # the text that a voice is warmed up with, where that is not "OK."
 CHUNK_MS = 200
 PROBLEM_LIMIT = 300  # characters of an error of the library
-# Made by scripts/prepare_unidic.py.
+# scripts/prepare_unidic.py makes this folder.
 DICTIONARY = Path(__file__).parents[3] / "fast_unidic" / "dictionary"
 
 SpeakJob = Job[SpeakRequest, AudioChunk]
@@ -125,7 +125,7 @@ class Melo:
         if self._dictionary is not None:
             use_dictionary(self._dictionary)
         try:
-            tts_class = importlib.import_module("melo.api").TTS  # it wants MeCab's dictionary for any language
+            tts_class = importlib.import_module("melo.api").TTS  # the import needs MeCab's dictionary in any case
         except Exception as error:
             raise CheckpointError(f"tts melo: MeloTTS can't be imported: {one_line(error)}") from error
         for code in options.codes:
@@ -134,7 +134,7 @@ class Melo:
                 speaker = options.melo_speaker_to_id
             try:
                 model = tts_class(language=language, device=options.melo_device)
-            except Exception as error:  # whatever the library, the hub and torch raise
+            except Exception as error:  # the library, the hub and torch may raise anything
                 raise CheckpointError(
                     f"melo_languages: the model for {code} can't be loaded: {one_line(error)}"
                 ) from error
@@ -185,5 +185,5 @@ def use_dictionary(folder: Path) -> None:
     this process only.
     """
     module = types.ModuleType("unidic")
-    module.DICDIR = str(folder)  # type: ignore[attr-defined]  # it has no names until now
+    module.DICDIR = str(folder)  # type: ignore[attr-defined]  # the new module has no names until now
     sys.modules["unidic"] = module

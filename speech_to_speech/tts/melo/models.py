@@ -10,8 +10,8 @@ from collections.abc import Collection
 from speech_to_speech.weights.downloads import Download
 
 FLAG = "melo_languages"
-# A language's checkpoint, and the BERT that its texts are read with. These names are the library's own: the hub still
-# knows those without an organisation, and its cache has them so.
+# A language's checkpoint, and the BERT that its texts are read with. The names are the library's own: the hub still
+# knows those without an organisation, and the hub's cache has them so.
 CHECKPOINTS = {
     "en": "myshell-ai/MeloTTS-English",
     "fr": "myshell-ai/MeloTTS-French",

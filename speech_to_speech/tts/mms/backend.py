@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 SpeakJob = Job[SpeakRequest, AudioChunk]
 
-FIRST_WINDOW_MS = 250.0  # of audio; each further one is twice as long, since the audio before it is being played
-LARGEST_WINDOW_MS = 1000.0  # a cancel is seen between two
+FIRST_WINDOW_MS = 250.0  # ms of audio; each further window is twice as long, since the audio before it is being played
+LARGEST_WINDOW_MS = 1000.0  # a cancel is seen between two windows
 POLL_S = 0.01  # how often new requests are looked for while all there are wait for a voice to load
 MAX_WAITING = 16  # requests that may wait for voices to load, so that there is room for others in the batch
 
@@ -142,7 +142,7 @@ class FacebookMms:
         return tuple(Download(name, options.flag) for name in names)
 
     def load(self) -> None:
-        with checkpoints.importing():  # not on the loader's thread, where it would hold up what is spoken
+        with checkpoints.importing():  # an import on the loader's thread would hold up what is spoken
             from transformers import VitsModel, VitsTokenizer  # noqa: F401
 
         options = self._options
@@ -281,7 +281,7 @@ class FacebookMms:
         """So many milliseconds in frames."""
         return max(1, round(duration_ms * voice.sample_rate_hz / 1000 / voice.vocoder.frame_samples))
 
-    # How the voices are loaded, on this thread or the loader's.
+    # Loading the voices, on this thread or the loader's.
 
     def _fetch(self, name: str) -> Path:
         return checkpoints.fetch(name, flag=self._options.flag)

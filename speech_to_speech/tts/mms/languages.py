@@ -9,7 +9,7 @@ Where the list has more than one script of a language, it is the one that people
 checkpoint reads Cyrillic, while Whisper and language models mostly write it in Latin script.
 """
 
-# ISO 639-1, as in `speech_to_speech.languages`, to MMS's code.
+# MMS's code for each ISO 639-1 code of `speech_to_speech.languages`.
 MMS_CODES = {
     "am": "amh",
     "ar": "ara",

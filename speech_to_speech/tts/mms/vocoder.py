@@ -14,7 +14,7 @@ from speech_to_speech.audio.samples import Samples
 if TYPE_CHECKING:
     import torch
 
-OUTER_MARGIN = 3  # of the first and the last convolution, whose kernels have 7
+OUTER_MARGIN = 3  # the first and the last convolution, with kernels of 7, look so far to each side
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from speech_to_speech.weights import checkpoints
 if TYPE_CHECKING:
     import torch
 
-MAX_CHARACTERS = 1000  # of a text; the pipeline's pieces are far shorter
+MAX_CHARACTERS = 1000  # characters of a text; the pipeline's pieces are far shorter
 UROMAN = extra("mms")
 
 _building_romaniser = threading.Lock()
@@ -35,13 +35,13 @@ class Voice:
         self.sample_rate_hz = int(model.config.sampling_rate)
         self._device = device
         self._tokenizer = tokenizer
-        for module in list(model.modules()):  # the weights once, not anew in each call
+        for module in list(model.modules()):  # each call would otherwise compute the weights anew
             for name in list(getattr(module, "parametrizations", ())):
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
         # Rounding would shift what is spoken when, so only the vocoder may run in half precision.
         self.vocoder = Vocoder(model.decoder, device, dtype)
         model.decoder = _no_vocoder()
-        model.posterior_encoder = nn.Identity()  # for training only, and a fifth of the weights
+        model.posterior_encoder = nn.Identity()  # only training needs this part, a fifth of the weights
         self._model = model.to(device).float().eval()
 
     @classmethod
@@ -62,7 +62,7 @@ class Voice:
             )
             tokenizer = VitsTokenizer.from_pretrained(folder, local_files_only=True)
             voice = cls(model, tokenizer, device, dtype)
-            voice.tokens("a")  # fails here if the tokenizer needs a package that is not installed
+            voice.tokens("a")  # a tokenizer that needs a package which is not installed fails here
         if tokenizer.is_uroman:
             romaniser()
         return voice
@@ -83,7 +83,7 @@ class Voice:
         """The text as the model reads it; empty if it has no character that the voice knows."""
         text = text[:MAX_CHARACTERS]
         if self._tokenizer.is_uroman and not text.isascii():
-            # The tokenizer would do the same, but build its romaniser, which takes seconds, for each text.
+            # The tokenizer would do the same, but would build its romaniser, which takes seconds, for each text.
             text = romaniser().romanize_string(text).encode("ascii", "ignore").decode()
         tokens: list[int] = self._tokenizer(text).input_ids
         return tokens if len(tokens) > int(self._tokenizer.add_blank) else []

@@ -13,7 +13,7 @@ from speech_to_speech.tts.mms.voice import Voice
 
 logger = logging.getLogger(__name__)
 
-RETRY_S = 60.0  # after a voice could not be loaded
+RETRY_S = 60.0  # the pause after a voice could not be loaded
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Voices:
         self._fetch, self._measure, self._load = fetch, measure, load
         self._limit_bytes = limit_bytes
         self._changed = threading.Condition()
-        self._loaded: OrderedDict[str, Voice] = OrderedDict()  # the least recently used first
+        self._loaded: OrderedDict[str, Voice] = OrderedDict()  # the least recently used voice comes first
         self._kept: set[str] = set()
         self._failures: dict[str, Failure] = {}
         self._wanted: list[str] = []
@@ -84,7 +84,7 @@ class Voices:
     def give_back(self, voice: Voice) -> None:
         with self._changed:
             voice.users -= 1
-            if not voice.users:  # there is room for what there was none for
+            if not voice.users:  # a voice that had no room may have room now
                 self._failures = {
                     name: failure
                     for name, failure in self._failures.items()

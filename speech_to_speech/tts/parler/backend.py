@@ -22,9 +22,9 @@ from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 logger = logging.getLogger(__name__)
 
 COMPILE_MODES = ("default", "reduce-overhead")
-FRAMES_PER_CHARACTER = 6  # of slow speech: 86 frames of audio codes a second, 15 characters
+FRAMES_PER_CHARACTER = 6  # slow speech: 86 frames of audio codes a second, 15 characters
 MOST_FRAMES = 4096
-LARGEST_PAD = 12  # so prompts of 4096 tokens
+LARGEST_PAD = 12  # the largest power of two for prompts: 4096 tokens
 # The multilingual checkpoints read descriptions with their text encoder's tokenizer: a folder beside the weights, or
 # files of the encoder's own repository.
 DESCRIPTIONS = "description_tokenizer"
@@ -146,7 +146,7 @@ class Parler:
 
         from speech_to_speech.weights.checkpoints import choose_device, choose_dtype, loading, require_memory
 
-        logging.getLogger("parler_tts").setLevel(logging.ERROR)  # it prints whole configurations as warnings
+        logging.getLogger("parler_tts").setLevel(logging.ERROR)  # parler_tts prints whole configurations as warnings
         options, name = self._options, self._options.tts_model_name
         self._device = choose_device(options.tts_device, flag="tts_device")
         dtype = choose_dtype(options.tts_torch_dtype, self._device, flag="tts_torch_dtype")
@@ -241,7 +241,7 @@ def tokenizer_of_descriptions(config: Mapping[str, Any], files: Collection[str])
 def streamer_class(base: Any) -> Any:
     """The library's streamer, which hands on its audio instead of putting it into a queue."""
 
-    class Streamer(base):  # type: ignore[misc]  # known when it runs
+    class Streamer(base):  # type: ignore[misc]  # the base is known only at run time
         def __init__(self, model: Any, device: Any, play_steps: int, sample_rate_hz: int, emit: Any) -> None:
             super().__init__(model, device=device, play_steps=play_steps)
             self._sample_rate_hz = sample_rate_hz

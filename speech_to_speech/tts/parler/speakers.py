@@ -21,7 +21,7 @@ MULTILINGUAL = {
     "pl": "Natalie",
     "pt": "Sophia",
 }
-# By what is in a checkpoint's name; the first that fits.
+# The speakers of a checkpoint are those of the first pattern that its name matches.
 FAMILIES: tuple[tuple[str, dict[str, str]], ...] = (
     ("multilingual", MULTILINGUAL),
     ("expresso", {"en": "Thomas"}),

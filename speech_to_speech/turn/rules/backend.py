@@ -25,17 +25,17 @@ ANSWER = 2.5
 QUESTION = 1.0
 HALF_NUMBER, ONE_DIGIT, WHOLE_NUMBER = -2.5, -1.0, 0.5
 QUESTION_WORDS = 4
-"""'Could you play', 'what is the': too little of a question."""
+"""A shorter question is too little of one: 'could you play', 'what is the'."""
 HALF_CLAUSE = -1.5
 MARKS = {"?": 2.5, "!": 1.5, ".": 1.0, "…": -2.5, ",": -2.0, "-": -2.0}
 MELODY_MOST = 1.2
-"""However it sounds: the words say more."""
+"""The melody counts for no more, however the voice sounds: the words say more."""
 
 PHONE_DIGITS, CODE_DIGITS = 7, 4
 CLAUSE_WORDS, CLAUSE_CHARACTERS = 8, 12
 """A longer utterance has room for the main clause too."""
 
-_ASIDES = re.compile(r"\[[^\]]*\]|<[^>]*>|\([^)]*\)")  # how STT notes noises: [NOISE], <sil>, (laughs)
+_ASIDES = re.compile(r"\[[^\]]*\]|<[^>]*>|\([^)]*\)")  # STT notes noises so: [NOISE], <sil>, (laughs)
 _SAME_MARKS = str.maketrans("？！。．，、；;：:—–’", "?!..,,,,,,,,'")  # a pause is marked in many ways
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*'?")
 
@@ -75,8 +75,8 @@ def complete(request: TurnRequest) -> float:
 def of_melody(pcm: bytes, asks: bool = False) -> float:
     """Evidence in how the voice ends: low and fading, or held up. A question may rise and yet be complete."""
     heard = prosody(pcm)
-    level = -0.2 * heard.level_st  # 5 semitones down: 1
-    slope = -0.02 * heard.slope_st_per_s  # falling by 5 semitones in 300 ms: 0.3
+    level = -0.2 * heard.level_st  # 5 semitones down give 1
+    slope = -0.02 * heard.slope_st_per_s  # a fall of 5 semitones in 300 ms gives 0.3
     fade = 0.05 * (heard.fade_db - 6) if heard.fade_db else 0.0  # any last sound is somewhat quieter
     pitch = max(level + slope, 0.0) if asks else level + slope
     return max(-MELODY_MOST, min(MELODY_MOST, pitch + max(-0.3, min(0.3, fade))))

@@ -13,14 +13,14 @@ import numpy.typing as npt
 from speech_to_speech.frames import pcm_bytes
 
 TAIL_MS = 1600
-RATE_HZ = 8000  # after averaging pairs of samples: enough for a pitch
+RATE_HZ = 8000  # the rate after pairs of samples are averaged: enough for a pitch
 FRAME = 320  # 40 ms, nearly three periods of the lowest voice
 HOP = 160  # 20 ms
 LOWEST_HZ, HIGHEST_HZ = 70.0, 400.0
-VOICED = 0.5  # autocorrelation at the pitch's lag, of 1
-AUDIBLE_DB = 30.0  # below the loudest frame: what is quieter is silence
-ENDING_FRAMES = 15  # about 300 ms: what the voice ends in
-FEWEST_FRAMES = 5  # voiced, for a pitch to be worth a word
+VOICED = 0.5  # the autocorrelation at the pitch's lag, 1 at most
+AUDIBLE_DB = 30.0  # dB below the loudest frame: a quieter frame is silence
+ENDING_FRAMES = 15  # about 300 ms: the end of the voice
+FEWEST_FRAMES = 5  # a pitch of fewer frames is not worth a word
 
 Floats = npt.NDArray[np.float32]
 
@@ -35,7 +35,7 @@ def _autocorrelation(frames: Floats) -> Floats:
     return np.asarray(np.fft.irfft(power, _FFT)[..., : _LONGEST + 2], np.float32)
 
 
-# A windowed frame is less like itself the further it is moved: dividing by this takes that out (Boersma 1993).
+# A windowed frame is less like itself the further it is moved: dividing by this curve takes that out (Boersma 1993).
 _OF_WINDOW = _autocorrelation(np.ones((1, FRAME), np.float32))[0]
 
 
@@ -85,7 +85,7 @@ def _pitch(frames: Floats, power_db: Floats) -> tuple[npt.NDArray[np.intp], Floa
     likeness = _autocorrelation(frames - frames.mean(axis=1, keepdims=True))
     likeness = likeness / np.maximum(likeness[:, :1], 1.0) / (_OF_WINDOW / _OF_WINDOW[0])
     lags = np.arange(_SHORTEST, _LONGEST + 1)
-    # Of a period and its double, which are as good, the shorter.
+    # A period and its double are as good: the shorter one is taken.
     best = np.argmax(likeness[:, lags] - 0.03 * np.log2(lags / _SHORTEST), axis=1) + _SHORTEST
     rows = np.arange(len(frames))
     left, peak, right = (likeness[rows, best + step] for step in (-1, 0, 1))
@@ -93,7 +93,7 @@ def _pitch(frames: Floats, power_db: Floats) -> tuple[npt.NDArray[np.intp], Floa
     lag = best + np.where(bend < 0, np.clip((left - right) / (2 * np.minimum(bend, -1e-9)), -0.5, 0.5), 0.0)
     voiced = np.flatnonzero((peak > VOICED) & (power_db > power_db.max() - AUDIBLE_DB))
     pitch_st = 12 * np.log2(RATE_HZ / lag[voiced])
-    if len(pitch_st):  # what jumps an octave from the rest is an error of the estimate
+    if len(pitch_st):  # a frame that jumps an octave from the rest is an error of the estimate
         near = np.abs(pitch_st - np.median(pitch_st)) < 9
         voiced, pitch_st = voiced[near], pitch_st[near]
     return voiced, pitch_st

@@ -50,7 +50,7 @@ class Words:
     dictates: str
     codes: str
     spaced: bool = True
-    """Written in words with spaces; else no space means anything."""
+    """The language is written in words with spaces. Otherwise no space means anything."""
     suffixes: bool = False
     """Endings are parts of words."""
     endings: dict[str, Ending] = field(init=False, default_factory=dict)

@@ -27,7 +27,7 @@ class SmartTurn:
     """One call for a batch; a model that was exported for single utterances is called for each."""
 
     worker: ClassVar[WorkerKind] = "thread"
-    batch_limit: ClassVar[int] = 4  # tens of milliseconds each, on the one thread it has: more would only wait
+    batch_limit: ClassVar[int] = 4  # a job takes tens of milliseconds on the model's one thread: more would only wait
     needs_text: ClassVar[bool] = False
 
     @dataclass(frozen=True)

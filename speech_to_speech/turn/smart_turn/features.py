@@ -21,7 +21,7 @@ MEL_BANDS, FRAMES = 80, SAMPLES // HOP
 
 Floats = npt.NDArray[np.float32]
 
-_HANN = np.hanning(FFT + 1)[:-1]  # the periodic one
+_HANN = np.hanning(FFT + 1)[:-1]  # the periodic Hann window
 
 
 def log_mel(pcm: bytes) -> Floats:

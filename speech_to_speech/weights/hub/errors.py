@@ -56,7 +56,7 @@ def problem_of(error: BaseException, name: str, repository: str, flag: str, plac
 
     hub = endpoint()
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__  # the hub was asked, and this is what it said
+        error = error.__cause__  # the cause is what the hub answered
     other_source = "check the network and HF_ENDPOINT, or give a folder"
     match error:
         case GatedRepoError() if get_token():
@@ -80,7 +80,7 @@ def problem_of(error: BaseException, name: str, repository: str, flag: str, plac
             return f"{hub} answered with status {error.response.status_code}; try again, or give a folder"
         case httpx2.TimeoutException():
             return f"{hub} does not answer; {other_source}"
-        case httpx2.LocalProtocolError() | UnicodeEncodeError():  # of the header; the message has it, and so the token
+        case httpx2.LocalProtocolError() | UnicodeEncodeError():  # the message has the header, and so the token
             return "the token has characters that no token has; check HF_TOKEN"
         case httpx2.TransportError():
             return f"can't reach {hub} ({one_line(error)}); {other_source}"

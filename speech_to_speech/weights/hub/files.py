@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
-# What the libraries read. Anything else (other frameworks' weights, pictures, training states) stays on the hub.
+# The files that libraries read. Anything else (other frameworks' weights, pictures, training states) stays on the hub.
 READ = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.spm", "*.bpe", "*.vocab")
 WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 NEVER = (
@@ -37,7 +37,7 @@ def wanted(files: Iterable[str]) -> list[str]:
     for patterns in (STANDARD, ("*.safetensors",)):
         chosen = [file for file in top if any(fnmatch(file, pattern) for pattern in patterns)]
         if chosen:
-            whole = [file for file in chosen if file == "model.safetensors"]  # a repository may have it in shards too
+            whole = [file for file in chosen if file == "model.safetensors"]  # a repository may have shards, too
             weights = whole or chosen
             break
     others = [file for file in kept if any(fnmatch(PurePosixPath(file).name, pattern) for pattern in READ)]

@@ -16,7 +16,7 @@ from speech_to_speech.weights.memory import missing_shards, weight_files
 
 FOLDERS_VARIABLE = "MODEL_FOLDERS"
 OWN_VARIABLE = "REPOSITORY"
-POINTER = b"version https://git-lfs.github.com/spec/"  # what a clone without git-lfs has in place of large files
+POINTER = b"version https://git-lfs.github.com/spec/"  # a clone without git-lfs has this in place of large files
 
 logger = logging.getLogger(__name__)
 

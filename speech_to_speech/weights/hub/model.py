@@ -22,9 +22,9 @@ from speech_to_speech.weights.memory import missing_shards, shown_bytes
 
 logger = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT_S = 10.0  # for the hub's first answer, each time it is asked
-RETRY_PAUSES_S = (1.0, 2.0)  # after a refused connection or a server error, if nothing is in the cache
-ASKING_LIMIT_S = 30.0  # for all of that, name resolution included, which has no time-out of its own
+ANSWER_TIMEOUT_S = 10.0  # the longest wait for the hub's first answer, each time
+RETRY_PAUSES_S = (1.0, 2.0)  # pauses after a refused connection or a server error, if nothing is in the cache
+ASKING_LIMIT_S = 30.0  # the longest time for all tries and for name resolution, which has no time-out of its own
 STALL_LIMIT_S = 120.0  # a download that writes nothing for so long has failed; plain HTTP writes 10 MB at a time
 LOG_INTERVAL_S = 5.0
 
@@ -136,7 +136,7 @@ class HubModel:
         if not self.patterns and not any(is_weights(path) for path in chosen):
             raise self._error(f"{self.name} has no weights for PyTorch (safetensors or bin); check --{self.flag}")
         remote = [RemoteFile(path, files[path].size or 0, _sha256(files[path])) for path in chosen]
-        # The smallest first, so that what has its weights has all the rest.
+        # The smallest file comes first, so that a place that has the weights has all the rest.
         return Plan(info.sha, tuple(sorted(remote, key=lambda file: file.size)))
 
     def missing(self, plan: Plan) -> list[RemoteFile]:

@@ -28,7 +28,7 @@ class Cache:
     repository: str
     revision: str | None = None
 
-    options: ClassVar[dict[str, Any]] = {}  # for `hf_hub_download`
+    options: ClassVar[dict[str, Any]] = {}  # options of `hf_hub_download`
     title: ClassVar[str] = "the cache"
     advice: ClassVar[str] = "set HF_HOME to a folder"
 
@@ -51,7 +51,7 @@ class Cache:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
-        only = list(patterns) or ["config.json"]  # they need not be there: it is the folder that is wanted
+        only = list(patterns) or ["config.json"]  # the files need not be there: only the folder is wanted
         try:
             folder = Path(
                 snapshot_download(self.repository, revision=self.revision, local_files_only=True, allow_patterns=only)
@@ -117,8 +117,8 @@ class Folder:
         return self.folder / file.path
 
     def put(self, file: RemoteFile, content: Path) -> None:
-        # What the library noted of the file that was there before is not true of this one. It would notice only from
-        # the times, if they are more than a second apart, and download the file again.
+        # The library's note is of the file that was there before, and not true of this one. The library would notice
+        # only from the times, if they are more than a second apart, and download the file again.
         (self._notes / f"{file.path}.metadata").unlink(missing_ok=True)
         move(content, self.final(file))
 

@@ -36,7 +36,7 @@ def fetch_large(place: Place, file: RemoteFile, commit: str, bar: type, sign: Ca
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # loaded lazily: mypy does not see it
 
     if file.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
-        return  # the hub gives it in another way only, which the library knows
+        return  # the hub gives so large a file in another way only, which the library knows
     partial = place.partial(file)
     partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("ab") as stream:
@@ -44,7 +44,7 @@ def fetch_large(place: Place, file: RemoteFile, commit: str, bar: type, sign: Ca
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Taken from None
-        except OSError:  # a file system without locks
+        except OSError:  # the file system has no locks
             pass
         if stream.tell() > file.size:
             stream.truncate(0)

@@ -48,7 +48,7 @@ def watched(step: Callable[[], Result], name: str, limit_s: float, progress: Cal
     result, error = outcome[0]
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]  # without an error there is one
+    return result  # type: ignore[return-value]  # without an error there is a result
 
 
 def quiet_bar(on_bytes: Callable[[], None]) -> type:
@@ -82,7 +82,7 @@ def folder_bytes(folder: Path) -> int:
     total = 0
     for parent, _, files in os.walk(folder):
         for file in files:
-            with contextlib.suppress(OSError):  # renamed or removed meanwhile
+            with contextlib.suppress(OSError):  # the file was renamed or removed meanwhile
                 total += os.stat(os.path.join(parent, file)).st_size
     return total
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 FOLDER_VARIABLE = "SPEECH_TO_SPEECH_ENVIRONMENTS"
-MARKER = "environment.json"  # written last: what has none was not finished
+MARKER = "environment.json"  # the marker is written last: an environment without one was not finished
 
 State = Literal["ready", "missing", "unfinished", "stale", "broken"]
 

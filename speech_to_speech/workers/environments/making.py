@@ -12,7 +12,7 @@ from pathlib import Path
 from speech_to_speech.errors import EnvironmentFailed
 from speech_to_speech.workers.environments.environment import Environment
 
-PROBLEM_LINES = 3  # of pip's output, that an error shows
+PROBLEM_LINES = 3  # lines of pip's output that an error shows
 AUDIO_EXTENSION = "torchaudio/lib/_torchaudio.abi3.so"
 
 
@@ -34,7 +34,7 @@ def create(environment: Environment, say: Callable[[str], None], *, pip_options:
             f"env {environment.name}: can't write to {environment.folder.parent}: {error}"
         ) from error
     with _lock(environment):
-        shutil.rmtree(new.folder, ignore_errors=True)  # of a try that was killed
+        shutil.rmtree(new.folder, ignore_errors=True)  # a killed try may have left the folder
         try:
             _install(new, say, pip_options)
             new.finish(mend(new, say))
@@ -77,7 +77,7 @@ def _install(environment: Environment, say: Callable[[str], None], pip_options: 
     venv = [sys.executable, "-m", "venv", "--without-pip", str(environment.folder)]
     _run(environment, "make a virtual environment", venv)
     say(f"installing what {environment.requirements.name} names")
-    # No dependencies: the file has all of them. Some packages pin versions that they can do without.
+    # The file names the dependencies too. Some packages pin versions that they can do without.
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(environment.python)]
     what = ["install", "--quiet", "--no-deps", *pip_options, "-r", str(environment.requirements)]
     _run(environment, "install the packages", [*pip, *what])
