@@ -17,7 +17,7 @@ SOUNDS = re.compile(
     re.VERBOSE,
 )
 """Of any language, as they are spelled in Latin letters."""
-REFUSALS = frozenset({"uh uh", "nuh uh", "unh unh"})  # look like such sounds and say no
+REFUSALS = frozenset({"uh uh", "nuh uh", "unh unh"})  # these look like such sounds and say no
 
 WORDS = {
     "en": """yeah yep yup yes ya yah aye right alright allright sure exactly precisely true indeed absolutely
@@ -100,7 +100,7 @@ def is_backchannel(text: str, language: str) -> bool:
 
 def _consists(words: list[str], known: frozenset[str], *, asked: bool, gap: str) -> bool:
     """Whether the words are known phrases and sounds, one after the other and few enough."""
-    fewest = [0] + [MOST_IN_A_ROW + 1] * len(words)  # phrases up to there
+    fewest = [0] + [MOST_IN_A_ROW + 1] * len(words)  # the fewest phrases that make the words up to each place
     for end in range(1, len(words) + 1):
         for start in range(max(0, end - 10), end):
             phrase = gap.join(words[start:end])

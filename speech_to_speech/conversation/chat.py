@@ -10,7 +10,7 @@ from speech_to_speech.frames import Message
 from speech_to_speech.languages import NAMES
 from speech_to_speech.text import join_text
 
-SILENCE = "(silence)"  # of a user who is to be spoken to, since models want a last word to answer
+SILENCE = "(silence)"  # stands for a user who has said nothing, since models want a last word to answer
 GREETED = 'You began the conversation with: "{}"'
 
 

@@ -19,7 +19,7 @@ from speech_to_speech.frames import (
 )
 from speech_to_speech.vad.base import WINDOW_MS
 
-HYSTERESIS = 0.15  # Silero's own: below the threshold by this much, speech has stopped
+HYSTERESIS = 0.15  # Silero's own value: speech has stopped when it is so far below the threshold
 LOWEST_STOP = 0.01
 
 
@@ -163,7 +163,7 @@ class Endpointer:
         stopped = self._ended()
         if is_utterance:
             return stopped
-        self._pre_roll.extend(part)  # the next utterance may begin in its silence
+        self._pre_roll.extend(part)  # the next utterance may begin in the silence of this one
         return VoiceDiscarded(stopped.audio_ms)
 
     def _ended(self) -> VoiceStopped:

@@ -26,12 +26,11 @@ from speech_to_speech.conversation.reply import Reply
 from speech_to_speech.conversation.stages.turn import TurnStage
 from speech_to_speech.conversation.stages.vad import VadStream
 from speech_to_speech.conversation.turns import Turns
-from speech_to_speech.conversation.utterance import Utterance
+from speech_to_speech.conversation.utterance import LeftOver, Utterance
 from speech_to_speech.errors import StageError
 from speech_to_speech.frames import (
     ChatRequest,
     SoftEnd,
-    Transcript,
     VadEvent,
     VadFailed,
     VoiceContinued,
@@ -40,13 +39,17 @@ from speech_to_speech.frames import (
     VoiceSplit,
     VoiceStarted,
     VoiceStopped,
+    pcm_bytes,
 )
 from speech_to_speech.turn.base import TurnRequest
 from speech_to_speech.workers.worker import Claim
 
 logger = logging.getLogger(__name__)
 
-LONGEST_PAUSE_S = 2.0  # of a reply, for words that don't come
+LONGEST_PAUSE_S = 2.0
+"""A reply is paused no longer than this for words that don't come."""
+LONGEST_UNHEARD_BYTES = pcm_bytes(60_000)
+"""A client that cancels turn after turn makes the next utterance no longer than by this."""
 
 
 class Floor:
@@ -72,12 +75,10 @@ class Floor:
         self._tasks = tasks
         self._partials = Partials(pipeline.stt, client.send_event, tasks)
         self._utterance: Utterance | None = None
-        self._undecided: list[Utterance] = []  # complete, said over a reply: their words say, in order, what they are
-        self._closer = anyio.CancelScope()  # of `_listen_closer`
-        self._left_over: tuple[list[Transcript], bytes] = (
-            [],
-            b"",
-        )  # of a turn that was cancelled before its words came
+        self._undecided: list[Utterance] = []
+        """Complete utterances that were said over a reply. Their words say, in order, what they are."""
+        self._closer = anyio.CancelScope()  # the scope of `_listen_closer`
+        self._left_over = LeftOver()
         self.configure(turns.options)
 
     def configure(self, options: SessionOptions) -> None:
@@ -92,7 +93,8 @@ class Floor:
         match event:
             case VoiceStarted(audio_ms):
                 self._utterance, self._closer = utterance, anyio.CancelScope()
-                (utterance.transcripts, utterance.unheard), self._left_over = self._left_over, ([], b"")
+                left_over, self._left_over = self._left_over, LeftOver()
+                utterance.transcripts, utterance.unheard = left_over.transcripts, left_over.unheard
                 self._partials.begin(utterance.turn_id)
                 await self._client.send_event(events.SpeechStarted(utterance.turn_id, audio_ms))
             case VoiceContinued():
@@ -112,7 +114,7 @@ class Floor:
             case VoiceDiscarded(audio_ms):
                 self._leave()
                 if utterance.transcripts or utterance.unheard:
-                    self._left_over = (utterance.transcripts, utterance.unheard)
+                    self._left_over = LeftOver(utterance.transcripts, utterance.unheard)
                 await self._discard(utterance, audio_ms)
             case VoiceStopped():
                 self._leave()
@@ -204,14 +206,14 @@ class Floor:
 
     def _speculate(self, utterance: Utterance, soft_end: SoftEnd) -> None:
         if self._turns.reply is not None and not self._turns.reply.playout.paused:
-            return  # too short a sound over a reply
+            return  # the sound over a reply was too short
         if not self._pipeline.affords(self._detection.speculation):
             self._metrics.speculations.labels("shed").inc()
             return
         self._metrics.speculations.labels("started").inc()
         reply = self._begin(utterance, soft_end.pcm, speculative=True)
         if (detector := self._pipeline.turn) is not None:
-            self._stream.end_after(self._detection.endpoint_max_ms)  # until it is judged
+            self._stream.end_after(self._detection.endpoint_max_ms)  # the detector says later how long it is
             if not detector.needs_text:
                 self._tasks.start_soon(self._judge_end, utterance, reply, detector)
 
@@ -243,7 +245,7 @@ class Floor:
                 self._stream.end_after(self._detection.endpointing.min_silence_ms)
             logger.debug("turn=%s speculation failed: %s", reply.turn_id, error)
             return True
-        if not utterance.taken:  # its words were to say whether it is a turn
+        if not utterance.taken:  # the words were to say whether the utterance is a turn
             self._tasks.start_soon(self._discard_failed, utterance, error)
             return True
         return False
@@ -257,7 +259,7 @@ class Floor:
         if (detector := self._pipeline.turn) is not None and detector.needs_text and utterance.stopped is None:
             self._tasks.start_soon(self._judge_end, utterance, reply, detector)
         if self._is_open(utterance):
-            # Not here, since this task may be cancelled: the utterance may go on.
+            # The decision is a task of its own, since this one is cancelled when the utterance goes on.
             self._tasks.start_soon(self._decide, utterance, reply)
             await reply.until_admitted()
         request = self._turns.dialogue.request_for(reply)
@@ -292,7 +294,7 @@ class Floor:
         if self._options.turn_detection is None:
             await self._interrupt(utterance)
         if self._turns.reply is not None and stopped.voiced_ms < self._detection.barge_in_pause_ms:
-            await self._discard(utterance, stopped.audio_ms)  # too short a sound over a reply
+            await self._discard(utterance, stopped.audio_ms)  # the sound over a reply was too short
             return
         reply = utterance.reply
         if reply is None or not reply.usable:
@@ -307,12 +309,13 @@ class Floor:
     async def _decide(self, utterance: Utterance, reply: Reply) -> None:
         """Words were said over a reply: do they interrupt it, and are they a turn?"""
         if utterance.reply is not reply or utterance.taken or self._undecided[:1] not in ([], [utterance]):
-            return  # what was said before it is decided first
+            return  # what was said before this utterance is decided first
         stopped = utterance.stopped
         if self._turns.reply is not None and self._is_backchannel(reply.question, reply.language_heard):
             if stopped is None:
                 utterance.excused_ms = utterance.voiced_ms
-                await self._resume_reply()  # and wait for the endpoint: if the reply is over then, this is an answer
+                # If the reply is over at the endpoint, this is an answer.
+                await self._resume_reply()
             else:
                 self._metrics.backchannels.inc()
                 await self._discard(utterance, stopped.audio_ms)
@@ -407,11 +410,13 @@ class Floor:
             return
         waits = next((other for other in self._undecided if other is not utterance), None)
         said_next = waits or utterance
+        pcm = cut.pcm[-LONGEST_UNHEARD_BYTES:]
         if said_next is None:
-            self._left_over = ([*cut.transcripts], cut.pcm)  # a copy, since the reply may still get its own words
+            # The list is copied, since the transcript of a cancelled reply may still arrive in its own.
+            self._left_over = LeftOver([*cut.transcripts], pcm)
         elif said_next is waits or said_next.reply is None:
             said_next.transcripts = cut.transcripts + said_next.transcripts
-            said_next.unheard = cut.pcm + said_next.unheard
+            said_next.unheard = pcm + said_next.unheard
         if waits is not None and waits.stopped is not None:
             self._drop_speculation(waits)
             self._begin(waits, waits.stopped.pcm, speculative=False)

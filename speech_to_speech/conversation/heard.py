@@ -9,9 +9,9 @@ from speech_to_speech.frames import WordStart
 from speech_to_speech.normalization.tracked import Speakable
 from speech_to_speech.text import CJK, join_text
 
-MS_PER_CHARACTER = 60.0  # of a piece that is still being made, at least: 16 characters a second
+MS_PER_CHARACTER = 60.0  # the least that a piece is taken to last while it is being made: 16 characters a second
 MS_PER_CJK_CHARACTER = 150.0
-ROUNDING_MS = 10.0  # of resampling, and of positions that a client reports
+ROUNDING_MS = 10.0  # resampling is no more exact, and neither are the positions that a client reports
 
 OPENING = re.compile(r"\s+[\[({<*_`~“‘«\"'¿¡「『]*\Z")
 
@@ -38,7 +38,7 @@ class Piece:
         text = self.said.text
         if not self.words:
             return self._written(self._whole_words(int(len(text) * min(1.0, played_ms / self._expected_ms))))
-        # A word ends where the next one begins; the last one with the piece.
+        # A word ends where the next one begins, and the last one ends with the piece.
         begun = bisect.bisect_right(self.words, played_ms, key=lambda word: word.at_ms)
         return self._written(self.words[begun - 1].character) if begun else ""
 

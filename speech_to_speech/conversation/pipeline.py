@@ -23,8 +23,8 @@ from speech_to_speech.conversation.stages.vad import VadStage
 from speech_to_speech.errors import first_of
 from speech_to_speech.frames import ChatRequest
 
-PIECES_AHEAD = 4  # of text, that may wait for TTS
-CHUNKS_AHEAD = 64  # of audio, that may wait for playout
+PIECES_AHEAD = 4  # pieces of text that may wait for TTS
+CHUNKS_AHEAD = 64  # chunks of audio that may wait for playout
 
 
 @dataclass(frozen=True)

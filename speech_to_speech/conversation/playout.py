@@ -14,7 +14,7 @@ from speech_to_speech.conversation.turn_record import TurnRecord
 from speech_to_speech.errors import PlaybackUnknown, ReplyTooLong
 from speech_to_speech.frames import AudioChunk, pcm_bytes, pcm_ms
 
-REFILL_BLOCKS = 2  # sent at one waking: half the wake-ups
+REFILL_BLOCKS = 2  # two blocks are sent at one waking, which halves the wake-ups
 
 
 class Playout:
@@ -40,13 +40,13 @@ class Playout:
         self._block = playback.block_bytes
         self._block_s = pcm_ms(self._block, playback.rate_hz) / 1000
         self._on_sent = on_sent
-        self._resampler = Resampler()  # for `on_sent`
+        self._resampler = Resampler()  # brings what `on_sent` is told of to 16 kHz
         self._lead_s = max(playback.lead_ms / 1000, 2 * self._block_s)
         self._buffer_s = playback.buffer_ms / 1000 + self._block_s
         self._by_clock = playback.paced or playback.reports == "on a cut"
         self._left_bytes = pcm_bytes(max_reply_s * 1000, playback.rate_hz)
-        self._played_at = 0.0  # when the client will have played all that was sent
-        self._ahead: deque[tuple[bytes, float]] = deque()  # blocks that it may not have played, and when each begins
+        self._played_at = 0.0  # when the client will have played all that was sent, by the clock
+        self._ahead: deque[tuple[bytes, float]] = deque()  # blocks that may not have sounded, and when each begins
         self._paused_at: float | None = None
         self._resumed = anyio.Event()
         self._stopped = False
@@ -113,7 +113,7 @@ class Playout:
     def stop(self) -> None:
         """Send nothing more at all."""
         self._stopped = True
-        self._on_sent = None  # or the frames of a cancelled reply would keep the session in memory
+        self._on_sent = None  # the frames of a cancelled reply must not keep the session in memory
 
     async def play(self, audio: AsyncIterable[bytes]) -> None:
         """Send the audio block by block, the last one filled up with silence.
@@ -196,7 +196,7 @@ class Playout:
             return
         starts_at = max(self._played_at, now)
         self._tell_sent(block, starts_at)
-        # Before it is sent: a cancel may come when the client has it already.
+        # The block counts before it is sent: a cancel may come when the client has it already.
         self._played_at = starts_at + self._block_s
         self._record.reply_ms += self._block_s * 1000
         await self._client.send_audio(self._record.turn_id, block)

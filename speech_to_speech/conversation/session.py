@@ -35,9 +35,9 @@ from speech_to_speech.vad.base import WINDOW_MS
 
 logger = logging.getLogger(__name__)
 
-VAD_EVENTS = 8  # that may wait while a part of a long utterance is transcribed; then the VAD waits too
-STALLED_S = 1.5  # without audio
-MORE = 4  # that the window at hand may make beyond them
+VAD_EVENTS = 8  # so many may wait while a part of a long utterance is transcribed; then the VAD waits too
+STALLED_S = 1.5  # after so long without audio a client has stopped sending
+MORE = 4  # so many events the window at hand may make beyond `VAD_EVENTS`
 
 
 class Session:
@@ -73,7 +73,7 @@ class Session:
         self._turns = Turns(session_id, pipeline, metrics, client, self._stream, self._playouts, options, self._tasks)
         self._floor = Floor(self._turns, pipeline, metrics, client, self._stream, self._tasks)
         self._vad_in, self._vad_out = anyio.create_memory_object_stream[tuple[VadEvent, float]](VAD_EVENTS + MORE)
-        self._unhandled = 0  # VAD events
+        self._unhandled = 0  # VAD events on their way to the floor
         self._handled = anyio.Event()
         self._scope = anyio.CancelScope()
         self._end_after_turn: SpeechToSpeechError | None = None
@@ -136,7 +136,7 @@ class Session:
             self._handled = anyio.Event()
 
     async def _greet(self, greeting: str) -> None:
-        with contextlib.suppress(ReplyActive):  # somebody was quicker
+        with contextlib.suppress(ReplyActive):  # the client was quicker
             await self.respond(answer=greeting)
 
     def end(self, error: SpeechToSpeechError | None = None) -> None:

@@ -64,7 +64,8 @@ class Turns:
         self._tasks = tasks
         self._count = 0
         self._telling = anyio.Lock()  # the end of one turn is told before the beginning of the next
-        self._interrupted: Reply | None = None  # the last one of the chat: the client's last report may be to come
+        self._interrupted: Reply | None = None
+        """The chat's last reply, if it was interrupted: the client's last report on it may be to come."""
 
     def configure(self, options: SessionOptions) -> None:
         """From the next reply on."""

@@ -8,6 +8,14 @@ from speech_to_speech.frames import Transcript, VoiceStopped
 
 
 @dataclass
+class LeftOver:
+    """What was said in a turn that was cancelled before its words were known: the beginning of the next utterance."""
+
+    transcripts: list[Transcript] = field(default_factory=list)
+    unheard: bytes = b""
+
+
+@dataclass
 class Utterance:
     """It becomes a turn when it has ended, unless it is too short or meant for nobody."""
 

@@ -19,8 +19,8 @@ from speech_to_speech.service.service import Service
 logger = logging.getLogger(__name__)
 
 APP = "webservice_starlette:create_app"
-SEND_BUFFER_BYTES = 128 * 1024  # of the kernel, per connection: a few seconds of audio
-UNACKNOWLEDGED_MS = 30_000  # then the kernel gives a connection up
+SEND_BUFFER_BYTES = 128 * 1024  # the kernel holds a few seconds of audio for each connection
+UNACKNOWLEDGED_MS = 30_000  # after so long without an answer the kernel gives a connection up
 PING_S = 20.0
 
 
@@ -37,7 +37,7 @@ class DrainingServer(uvicorn.Server):
         self._hurry = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._hurry = self._stop_requested and sig == signal.SIGINT  # the second Ctrl-C
+        self._hurry = self._stop_requested and sig == signal.SIGINT  # this is the second Ctrl-C
         self._stop_requested = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -86,14 +86,14 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    # Before PyTorch is imported: its helper threads would spin while they wait, and take the cores from other models.
+    # PyTorch reads this when it is imported. Its threads would spin while they wait, and take the cores from others.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     listener = bind(settings.host, settings.port)
     app = import_from_string(APP)(settings)
     service: Service = app.state.handler.service
     uvicorn_logger = logging.getLogger("uvicorn.error")
     uvicorn_logger.setLevel(max(logging.WARNING, logging.getLogger().level))
-    # What uvicorn says of every handshake that the application has answered with an HTTP status.
+    # uvicorn says this of every handshake that the application has answered with an HTTP status.
     uvicorn_logger.addFilter(lambda entry: "without completing handshake" not in entry.getMessage())
     host, port = listener.getsockname()[:2]
     logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
@@ -114,8 +114,8 @@ def _config(app: object, settings: Settings) -> uvicorn.Config:
         ws_max_size=2 * settings.max_message_bytes,  # the protocol closes earlier, with an event and a count
         ws_per_message_deflate=False,
         ws_ping_interval=PING_S,
-        # No time-out: while a session's backlog is full its reader waits, and pongs with it. A dead peer is noticed by
-        # the kernel (UNACKNOWLEDGED_MS), a silent one by the idle limit.
+        # While a session's backlog is full its reader waits, and pongs with it, so pings have no time-out. The kernel
+        # notices a dead peer (UNACKNOWLEDGED_MS), and the idle limit a silent one.
         ws_ping_timeout=None,
         timeout_graceful_shutdown=2,
     )

@@ -29,8 +29,8 @@ from speech_to_speech.service.models import Models, playback, session_options
 
 logger = logging.getLogger(__name__)
 
-CHECK_S = 0.25  # between two looks at the sessions' limits
-CLOSE_S = 1.0  # for a client to be told why it is sent away
+CHECK_S = 0.25  # the time between two looks at the sessions' limits
+CLOSE_S = 1.0  # a client has so long to take why it is sent away
 
 State = Literal["loading", "ready", "failed", "stopping"]
 
@@ -85,7 +85,8 @@ class Service:
             await anyio.sleep(CHECK_S)
             self._check_sessions()
 
-    def _check_sessions(self) -> None:  # by itself, so that no session lives on in a local variable
+    def _check_sessions(self) -> None:
+        """A method by itself, so that no session lives on in a local variable of `_watch`."""
         now = time.monotonic()
         for session in list(self.sessions):
             session.check(now)

@@ -13,7 +13,7 @@ from speech_to_speech.workers.model import Model
 from speech_to_speech.workers.process import COMMAND, ProcessModel, unprepared
 from speech_to_speech.workers.worker import OnBatch, Worker
 
-EVICTING = ("llm", "tts")  # many steps a call, and a cancel is seen after each
+EVICTING = ("llm", "tts")  # a call of these has many steps, and sees a cancel after each
 
 
 def make_worker(stage: str, settings: Settings, on_batch: OnBatch | None = None) -> Worker[Any, Any]:
@@ -43,7 +43,7 @@ def make_worker(stage: str, settings: Settings, on_batch: OnBatch | None = None)
         else model_class(options)
     )
     if kind == "thread":
-        model.batch_limit = batch_limit  # type: ignore[misc]  # for a model that prepares for so many
+        model.batch_limit = batch_limit  # type: ignore[misc]  # a model may prepare for so many
     return Worker(
         stage,
         model,

@@ -15,11 +15,13 @@ SHORTEST_CLAUSE = 8  # characters; CJK ones say more and count three
 CLAUSE_END = re.compile(r"[,;:—–](?=\s)|[，、；：]")
 # sentence-stream splits only before letters, but a sentence may open with a mark, as in "Sí. ¿Por qué?".
 OPENING = re.compile(r"(?<=[.!?…])\s+(?=[¿¡«“\"(‘]+\s?\w)")
-FENCE = "```"  # of a block of code: what comes after it is to be told from what is in it
+FENCE = "```"  # the mark of a block of code, whose end is to be told from its beginning
 WORD = re.compile(r"\w")
 # A delta may be a whole reply: it is looked at word by word, so that how a reply was cut into deltas does not show.
 STEP = re.compile(r"\s*[^\s，、；：。！？…]+[，、；：。！？…]?|\s+|.")
-ASTERISKS = re.compile(r"(?<!\w)\*+|\*+(?!\w)")  # of markdown; sentence-stream takes away those of whole sentences
+ASTERISKS = re.compile(
+    r"(?<!\w)\*+|\*+(?!\w)"
+)  # marks of emphasis; sentence-stream takes away those around whole sentences
 
 
 class SpeakableChunks:
@@ -46,7 +48,7 @@ class SpeakableChunks:
         return self._only_words(pieces)
 
     def _add(self, text: str) -> list[str]:
-        # A blank line is a boundary for the detector.
+        # The detector takes a blank line for a boundary.
         self._sentences.remaining_text = OPENING.sub("\n\n", self._sentences.remaining_text + text)
         return list(self._sentences.add_chunk(""))
 

@@ -20,7 +20,7 @@ LONGEST_PAUSE_S = 0.008
 RETRY_S = 0.5
 
 Clean = Callable[[bytes, float], bytes]
-BACKLOG_BYTES = 4 * 32_000  # of one session, unjudged: from there on its reader waits
+BACKLOG_BYTES = 4 * 32_000  # when so much of a session waits to be judged, its reader waits too
 
 
 def _nobody(event: VadEvent) -> None:
@@ -56,7 +56,7 @@ class VadStream:
         self._failing = False
         self.generation = 0
         self._drained = anyio.Event()
-        self._judged: anyio.Event | None = None  # there while `commit` waits
+        self._judged: anyio.Event | None = None  # `commit` waits for this event
         self._state: object = None
 
     def configure(self, options: EndpointOptions, *, detects: bool) -> None:
@@ -151,7 +151,7 @@ class VadStream:
         self._closed = True
         self.reset()
         self._clean = None
-        self._on_event = _nobody  # or the session would stay in memory until the garbage collector comes by
+        self._on_event = _nobody  # the session must not stay in memory until the garbage collector comes by
 
     # For the stage.
 
@@ -186,7 +186,7 @@ class VadStream:
             if not self._failing:  # an outage is told once
                 self._failing = True
                 self._on_event(VadFailed(error))
-        self._enqueue()  # what came after a reset
+        self._enqueue()  # audio may have come after the reset
 
     def dequeue(self) -> None:
         self._queued = False
@@ -258,7 +258,7 @@ class VadStage:
         states = []
         for _ in range(min(len(self._line), BATCH_LIMIT)):
             stream = self._line.popleft()
-            if not stream.has_window:  # it was reset, paused or closed meanwhile
+            if not stream.has_window:  # the stream was reset, paused or closed meanwhile
                 stream.dequeue()
                 continue
             try:

@@ -29,8 +29,8 @@ from speech_to_speech.wire.ws.messages import (
 )
 from speech_to_speech.wire.ws.refusals import close_of
 
-CHECK_S = 0.25  # between two looks whether a coded stream has stopped
-STALLED_S = 1.5
+CHECK_S = 0.25  # the time between two looks whether a coded stream has stopped
+STALLED_S = 1.5  # after so long without audio a stream has stopped
 
 
 def require_codec(options: StreamOptions) -> None:
@@ -67,7 +67,7 @@ def playback_of(options: StreamOptions, usual: Playback) -> Playback:
     )
     if options.codec != "mp3":
         return playback
-    # Of what was sent, so much can't be decoded before more comes.
+    # The last part of what was sent can't be decoded before more comes.
     lead_ms = max(usual.lead_ms, 2 * mp3.BLOCK_MS) + mp3.HELD_MS
     return dataclasses.replace(
         playback, block_bytes=mp3.BLOCK_BYTES, lead_ms=lead_ms, buffer_ms=usual.buffer_ms + mp3.HELD_MS
@@ -87,7 +87,7 @@ class WebSocketClient:
         self._sending = 0  # a block of the reply and an event may be on their way at once
         self._websocket = websocket
         self._options = options
-        self._encoder: mp3.Mp3Encoder | None = None  # of the reply that plays
+        self._encoder: mp3.Mp3Encoder | None = None  # the encoder of the reply that plays
 
     async def send_audio(self, turn_id: str, pcm: bytes) -> None:
         if self._options.codec != "mp3":
@@ -95,7 +95,7 @@ class WebSocketClient:
             return
         if self._encoder is None:
             self._encoder = mp3.Mp3Encoder(self._options.bitrate_kbps)
-        # In a thread: it would keep the event loop for half a millisecond, and all conversations with it.
+        # The encoder would keep the event loop for half a millisecond, and all conversations with it.
         await self._send_coded(await anyio.to_thread.run_sync(self._encoder.push, pcm))
 
     async def send_event(self, event: Event) -> None:
@@ -134,7 +134,7 @@ class WebSocketClient:
             self.sending_since = time.monotonic()
         try:
             await self._websocket.send(message)
-        except (WebSocketDisconnect, RuntimeError) as error:  # RuntimeError: a close was sent before
+        except (WebSocketDisconnect, RuntimeError) as error:  # RuntimeError says that a close was sent before
             raise ClientGone from error
         finally:
             self._sending -= 1
@@ -159,7 +159,7 @@ class Reader:
         self._max_message_bytes = max_message_bytes
         self._bad_messages_left = bad_message_limit
         self._decoder = mp3.Mp3Decoder() if options.codec == "mp3" else None
-        self._decoding = False  # a message that has come
+        self._decoding = False  # true while a message is in hand
 
     async def run(self) -> None:
         """Read to the end of the connection.
@@ -232,4 +232,4 @@ class Reader:
             await anyio.sleep(CHECK_S)
             stalled = self._session.listening and self._session.quiet_s(time.monotonic()) > STALLED_S
             if stalled and not self._decoding and (cut_off := decoder.stop()) is not None:
-                await self._session.tell_error(cut_off)  # not counted: the network may have stalled
+                await self._session.tell_error(cut_off)  # this is not counted, since the network may have stalled
