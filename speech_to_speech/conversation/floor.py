@@ -408,15 +408,15 @@ class Floor:
         """
         if cut.transcribed:
             return
+        # The list is copied, since the transcript of a cancelled reply may still arrive in its own.
+        transcripts, pcm = [*cut.transcripts], cut.pcm[-LONGEST_UNHEARD_BYTES:]
         waits = next((other for other in self._undecided if other is not utterance), None)
         said_next = waits or utterance
-        pcm = cut.pcm[-LONGEST_UNHEARD_BYTES:]
-        if said_next is None:
-            # The list is copied, since the transcript of a cancelled reply may still arrive in its own.
-            self._left_over = LeftOver([*cut.transcripts], pcm)
-        elif said_next is waits or said_next.reply is None:
-            said_next.transcripts = cut.transcripts + said_next.transcripts
-            said_next.unheard = pcm + said_next.unheard
+        if said_next is None or (said_next.reply is not None and waits is None):
+            self._left_over = LeftOver(transcripts, pcm)
+            return
+        said_next.transcripts = transcripts + said_next.transcripts
+        said_next.unheard = pcm + said_next.unheard
         if waits is not None and waits.stopped is not None:
             self._drop_speculation(waits)
             self._begin(waits, waits.stopped.pcm, speculative=False)

@@ -49,7 +49,7 @@ class SessionOptions:
     language: an ISO 639 code, or `auto`: the one heard.
     voice: one of the chosen TTS's names; empty: its own for the language.
     sampling: how the language model's words are chosen.
-    turn_detection: None: push to talk; `commit` ends an utterance, and nothing interrupts a reply but `cancel`.
+    turn_detection: None: push to talk; `commit` ends an utterance, and nothing else interrupts a reply but `cancel`.
     partial_interval_ms: how often an utterance is transcribed while it is spoken; 0: never.
     """
 
