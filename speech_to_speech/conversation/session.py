@@ -59,6 +59,8 @@ class Session:
         self.options = options
         self.error: SpeechToSpeechError | None = None
         """Why it has ended, or is to end."""
+        self.on_quiet: Callable[[], None] | None = None
+        """Called when nothing has come for a while, before an utterance is ended for that."""
         self._pipeline = pipeline
         self._metrics = metrics
         self._client = client
@@ -99,7 +101,7 @@ class Session:
         """What comes now is taken notice of."""
         return self._stream.listening
 
-    def quiet_s(self, now: float) -> float:
+    def _quiet_s(self, now: float) -> float:
         """For how long it has been listening without any audio."""
         return now - (self._last_audio if self.playback.full_duplex else max(self._last_audio, self._turns.ended_at))
 
@@ -123,6 +125,7 @@ class Session:
                 raise error from None
             logger.debug("session=%s the client left", self.session_id)
         finally:
+            self.on_quiet = None  # the protocol's part must not keep the session in memory
             self._turns.close()
             self._floor.close()
             self._pipeline.vad.close(self._stream)
@@ -163,9 +166,16 @@ class Session:
             self.end(self._end_after_turn)
         elif not self.taking_turn and now - max(self._last_heard_of, self._turns.ended_at) > limits.idle_timeout_s:
             self.end(SessionIdle(f"nothing came for {limits.idle_timeout_s:g} s"))
-        elif self.quiet_s(now) > STALLED_S and self.options.turn_detection is not None:
-            self._stream.end()  # a client that stops sending after its last word has said all
+        elif self._quiet_s(now) > STALLED_S:
+            self._stalled()
         self._floor.check()
+
+    def _stalled(self) -> None:
+        """A client that stops sending after its last word has said all."""
+        if self.on_quiet is not None:
+            self.on_quiet()
+        if self.options.turn_detection is not None:
+            self._stream.end()
 
     # What comes from the client.
 

@@ -146,6 +146,8 @@ class ProcessModel(Generic[In, Out]):
                 stdin=subprocess.DEVNULL,
                 stdout=write_end,
                 stderr=write_end,
+                # Without a copy the environment itself is read, which another model's thread may be changing.
+                env=os.environ.copy(),
             )
         except OSError as error:
             ours.close()

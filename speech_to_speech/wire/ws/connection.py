@@ -1,6 +1,7 @@
 """One websocket of `/ws`: its messages to the session, and the session's way back."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 
@@ -29,8 +30,6 @@ from speech_to_speech.wire.ws.messages import (
 )
 from speech_to_speech.wire.ws.refusals import close_of
 
-CHECK_S = 0.25  # the time between two looks whether a coded stream has stopped
-STALLED_S = 1.5  # after so long without audio a stream has stopped
 
 
 def require_codec(options: StreamOptions) -> None:
@@ -169,7 +168,7 @@ class Reader:
             BadMessage: there were as many of them as may be.
         """
         if self._decoder is not None:
-            self._session.beside(self._watch, self._decoder)
+            self._session.on_quiet = functools.partial(self._stopped, self._decoder)
         while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
             await self._take(message)
 
@@ -226,10 +225,8 @@ class Reader:
             except BadAudio as error:
                 await self._count(error)
 
-    async def _watch(self, decoder: mp3.Mp3Decoder) -> None:
-        """When nothing comes for a while, the stream should not have stopped in mid-frame."""
-        while True:
-            await anyio.sleep(CHECK_S)
-            stalled = self._session.listening and self._session.quiet_s(time.monotonic()) > STALLED_S
-            if stalled and not self._decoding and (cut_off := decoder.stop()) is not None:
-                await self._session.tell_error(cut_off)  # this is not counted, since the network may have stalled
+    def _stopped(self, decoder: mp3.Mp3Decoder) -> None:
+        """Nothing comes any more: the stream should not have stopped in mid-frame."""
+        if self._session.listening and not self._decoding and (cut_off := decoder.stop()) is not None:
+            # This is not counted, since the network may have stalled.
+            self._session.beside(self._session.tell_error, cut_off)
