@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import SCRIPT, assert_refused, run
 from fake_hub import FakeHub, environment
 from service import Service, wait_until
-from test_cli import SCRIPT, assert_refused, run
 from transformers import LlamaConfig, LlamaForCausalLM, WhisperConfig
 
 WHISPER = ("--stt", "whisper", "--stt_device", "cpu", "--stt_model_name")
