@@ -86,9 +86,10 @@ check: $(VENV)/.installed-dev  ## formatting, lint and types
 	@$(BIN)/hadolint dockerfiles/*/Dockerfile
 	@$(BIN)/shellcheck scripts/*.sh .ci/run
 
-format: $(VENV)/.installed-dev  ## format the code and fix what lint can fix
+format: $(VENV)/.installed-dev  ## format the code, fix what lint can fix, write the generated tables of the docs
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+	@$(BIN)/python scripts/doc_tables.py
 
 # The image: `make image IMAGE=docker.io/me/speech-to-speech`, and the same IMAGE for push, run-image and endpoint.
 # CPU=1 means the image that image-cpu makes. docs/deploy.md explains the rest.
