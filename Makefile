@@ -10,7 +10,8 @@ export PROFILE ?= embedded
 export PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-environments test-environments-if-changed test-image check format bench clean \
+.PHONY: help install demo serve test test-long test-all test-environments test-environments-if-changed \
+	test-image test-image-if-possible check format bench clean \
 	image image-cpu push run-image endpoint
 
 help:  ## list the targets
@@ -55,10 +56,21 @@ demo: install  ## speak a question to the service and hear its answer (demo/*.wa
 serve: install  ## run the service: PROFILE=embedded PORT=8000 make serve
 	@exec $(BIN)/speech-to-speech serve
 
-# Two tests run at a time, since most of the time they wait. Those that hear or measure in real time then run alone.
-test: $(VENV)/.installed-dev  ## run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone'
-	@$(BIN)/python -m pytest -m alone
+# Two tests run at a time, since most of the time they wait. Those that hear or measure in real time then run alone. To
+# collect all tests takes seconds, so the few of a kind are looked for in the files that name it.
+PYTEST = $(BIN)/python -m pytest --durations=20
+AT_ONCE = -n 2 --dist loadfile --no-loadscope-reorder
+FILES_WITH = $$(grep -rl --include='test_*.py' 'mark\.$(1)\b' tests)
+
+test: $(VENV)/.installed-dev  ## run the tests, which cover every behaviour
+	@$(PYTEST) $(AT_ONCE) -m 'not alone and not long'
+	@$(PYTEST) -m 'alone and not long' $(call FILES_WITH,alone)
+
+test-long: $(VENV)/.installed-dev  ## run those that take much time and tell little more: many turns, real-time sound
+	@$(PYTEST) $(AT_ONCE) -m 'long and not alone' $(call FILES_WITH,long)
+	@$(PYTEST) -m 'long and alone' $(call FILES_WITH,long)
+
+test-all: test test-long test-environments-if-changed test-image-if-possible  ## run all tests, as CI does
 
 # The tests in the environment of a backend take minutes, so CI runs them when something changed that they import.
 ENVIRONMENT_INPUTS = $(shell $(PYTHON) scripts/inputs_of.py tests/tts/test_parler.py scripts/make_tiny_parler.py \
@@ -78,6 +90,11 @@ test-environments-if-changed: $(VENV)/.installed-dev
 # The image of the embedded models, built without Docker and a registry: Debian's buildah, podman, runc and mmdebstrap.
 test-image: $(VENV)/.installed-dev  ## build the image and talk to it, as root on Debian or Ubuntu (minutes)
 	@TEST_IMAGE=1 $(BIN)/python -m pytest -s tests/deploy/test_image.py
+
+test-image-if-possible:
+	@if [ "$$(id -u)" = 0 ] && which buildah mmdebstrap podman runc >/dev/null 2>&1; then \
+		$(MAKE) --no-print-directory test-image; \
+	else echo "SKIPPED: make test-image: not root, or one of buildah, mmdebstrap, podman and runc is not installed, so no image was built"; fi
 
 check: $(VENV)/.installed-dev  ## formatting, lint and types
 	@$(BIN)/ruff format --check .
