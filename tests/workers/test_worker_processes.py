@@ -129,6 +129,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a stuck process of its parent's end")
 @pytest.mark.parametrize("state", ["idle", "stuck"])
 def test_the_process_ends_with_a_parent_that_was_killed(state: str) -> None:
@@ -164,6 +165,7 @@ async def test_nothing_is_left_after_stop(kind: str) -> None:
     await eventually(lambda: len(open_files()) <= len(before), "the connection is closed", 2.0)
 
 
+@pytest.mark.alone
 async def test_stop_does_not_wait_for_a_stuck_process() -> None:
     async with working(model_of("process")) as worker:
         async with worker.open([("pid",), ("hold_the_lock", 60)]) as outputs:
