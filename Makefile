@@ -56,18 +56,19 @@ demo: install  ## speak a question to the service and hear its answer (demo/*.wa
 serve: install  ## run the service: PROFILE=embedded PORT=8000 make serve
 	@exec $(BIN)/speech-to-speech serve
 
-# Two tests run at a time, since most of the time they wait. Those that hear or measure in real time then run alone. To
-# collect all tests takes seconds, so the few of a kind are looked for in the files that name it.
+# Three tests run at a time on two cores, since they wait for a third of their time; of the long ones, which compute, two.
+# Those that hear or measure in real time then run alone. To collect all tests takes seconds, so the few of a kind are
+# looked for in the files that name it.
 PYTEST = $(BIN)/python -m pytest --durations=20
-AT_ONCE = -n 2 --dist loadfile --no-loadscope-reorder
+AT_ONCE = --dist loadfile --no-loadscope-reorder -n
 FILES_WITH = $$(grep -rl --include='test_*.py' 'mark\.$(1)\b' tests)
 
 test: $(VENV)/.installed-dev  ## run the tests, which cover every behaviour
-	@$(PYTEST) $(AT_ONCE) -m 'not alone and not long'
+	@$(PYTEST) $(AT_ONCE) 3 -m 'not alone and not long'
 	@$(PYTEST) -m 'alone and not long' $(call FILES_WITH,alone)
 
 test-long: $(VENV)/.installed-dev  ## run those that take much time and tell little more: many turns, real-time sound
-	@$(PYTEST) $(AT_ONCE) -m 'long and not alone' $(call FILES_WITH,long)
+	@$(PYTEST) $(AT_ONCE) 2 -m 'long and not alone' $(call FILES_WITH,long)
 	@$(PYTEST) -m 'long and alone' $(call FILES_WITH,long)
 
 test-all: test test-long test-environments-if-changed test-image-if-possible  ## run all tests, as CI does
