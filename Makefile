@@ -10,7 +10,8 @@ export PROFILE ?= embedded
 export PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-environments test-environments-if-changed test-image check format bench clean \
+.PHONY: help install demo serve test test-long test-all test-environments test-environments-if-changed \
+	test-image test-image-if-possible check format bench clean \
 	image image-cpu push run-image endpoint
 
 help:  ## list the targets
@@ -55,10 +56,22 @@ demo: install  ## speak a question to the service and hear its answer (demo/*.wa
 serve: install  ## run the service: PROFILE=embedded PORT=8000 make serve
 	@exec $(BIN)/speech-to-speech serve
 
-# Two tests run at a time, since most of the time they wait. Those that hear or measure in real time then run alone.
-test: $(VENV)/.installed-dev  ## run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone'
-	@$(BIN)/python -m pytest -m alone
+# Three tests run at a time on two cores, since they wait for a third of their time; of the long ones, which compute, two.
+# Those that hear or measure in real time then run alone. To collect all tests takes seconds, so the few of a kind are
+# looked for in the files that name it.
+PYTEST = $(BIN)/python -m pytest --durations=20
+AT_ONCE = --dist loadfile --no-loadscope-reorder -n
+FILES_WITH = $$(grep -rl --include='test_*.py' 'mark\.$(1)\b' tests)
+
+test: $(VENV)/.installed-dev  ## run the tests, which cover every behaviour
+	@$(PYTEST) $(AT_ONCE) 3 -m 'not alone and not long'
+	@$(PYTEST) -m 'alone and not long' $(call FILES_WITH,alone)
+
+test-long: $(VENV)/.installed-dev  ## run those that take much time and tell little more: many turns, real-time sound
+	@$(PYTEST) $(AT_ONCE) 2 -m 'long and not alone' $(call FILES_WITH,long)
+	@$(PYTEST) -m 'long and alone' $(call FILES_WITH,long)
+
+test-all: test test-long test-environments-if-changed test-image-if-possible  ## run all tests, as CI does
 
 # The tests in the environment of a backend take minutes, so CI runs them when something changed that they import.
 ENVIRONMENT_INPUTS = $(shell $(PYTHON) scripts/inputs_of.py tests/tts/test_parler.py scripts/make_tiny_parler.py \
@@ -79,6 +92,11 @@ test-environments-if-changed: $(VENV)/.installed-dev
 test-image: $(VENV)/.installed-dev  ## build the image and talk to it, as root on Debian or Ubuntu (minutes)
 	@TEST_IMAGE=1 $(BIN)/python -m pytest -s tests/deploy/test_image.py
 
+test-image-if-possible:
+	@if [ "$$(id -u)" = 0 ] && which buildah mmdebstrap podman runc >/dev/null 2>&1; then \
+		$(MAKE) --no-print-directory test-image; \
+	else echo "SKIPPED: make test-image: not root, or one of buildah, mmdebstrap, podman and runc is not installed, so no image was built"; fi
+
 check: $(VENV)/.installed-dev  ## formatting, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -86,9 +104,10 @@ check: $(VENV)/.installed-dev  ## formatting, lint and types
 	@$(BIN)/hadolint dockerfiles/*/Dockerfile
 	@$(BIN)/shellcheck scripts/*.sh .ci/run
 
-format: $(VENV)/.installed-dev  ## format the code and fix what lint can fix
+format: $(VENV)/.installed-dev  ## format the code, fix what lint can fix, write the generated tables of the docs
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+	@$(BIN)/python scripts/doc_tables.py
 
 # The image: `make image IMAGE=docker.io/me/speech-to-speech`, and the same IMAGE for push, run-image and endpoint.
 # CPU=1 means the image that image-cpu makes. docs/deploy.md explains the rest.

@@ -170,6 +170,7 @@ def test_espeak_speaks_on_after_a_cancel(espeak: ESpeak) -> None:
     assert pcm_ms(len(sound(following.outputs)), 22_050) > 700
 
 
+@pytest.mark.alone
 def test_a_job_cancelled_in_the_line_is_not_spoken(espeak: ESpeak) -> None:
     job = WatchedJob(SpeakRequest(LONG_TEXT, "en"))
     job.cancelled = True

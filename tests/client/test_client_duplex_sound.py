@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service import Service, spoken
 from test_client_sound import SoundServer, running, sound_server, wait_for
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 # One recording has the microphone and the loudspeaker, so that times can be compared.
 OBSERVER = (

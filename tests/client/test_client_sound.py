@@ -30,8 +30,6 @@ from service import Service, spoken
 
 import audio_streaming_client as client
 
-pytestmark = pytest.mark.alone
-
 SERVER_MODULES = (
     "module-native-protocol-unix socket={socket} auth-anonymous=1",
     "module-null-sink sink_name=speaker rate=48000 channels=1",
@@ -194,6 +192,8 @@ def turn_of(sound: SoundServer, service: ScriptedService, question: Path, *more:
         return played(), program.stop()
 
 
+@pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.parametrize("rate_hz", [16_000, 48_000])
 def test_question_is_heard_and_reply_is_played(sound: SoundServer, question: Path, rate_hz: int) -> None:
     options = ("--sample_rate", str(rate_hz), *PATIENT_SOUND_CARD)
@@ -226,6 +226,8 @@ def test_question_is_heard_and_reply_is_played(sound: SoundServer, question: Pat
     assert "Traceback" not in printed
 
 
+@pytest.mark.alone
+@pytest.mark.long
 def test_conversation_with_the_real_service(sound: SoundServer, question: Path) -> None:
     report = sound.folder / "report.json"
     with (
@@ -248,6 +250,8 @@ def test_conversation_with_the_real_service(sound: SoundServer, question: Path) 
     assert turn["end_to_end_ms"] > turn["turn_ended"]["endpoint_ms"]
 
 
+@pytest.mark.alone
+@pytest.mark.long
 def test_microphone_does_hear_the_loudspeaker(sound: SoundServer, question: Path) -> None:
     """So that the test above cannot pass because of a broken room."""
     with scripted(endpoint_s=0.5, reply_s=1.0) as service, sound.recording("microphone") as heard:

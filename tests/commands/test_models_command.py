@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import COMMAND, assert_refused, run
+from command_line import COMMAND, assert_refused, run
 
 from speech_to_speech.commands.models import (
     HEADER,

@@ -1,4 +1,4 @@
-"""A thousand conversations in virtual time, of whatever may happen in one, and what holds in all of them.
+"""Many conversations in virtual time, of whatever may happen in one, and what holds in all of them.
 
 Hypothesis draws a setting and a schedule of episodes. What is said has a level of its own, so that a transcript tells
 which speech it is of; each answer has words of its own, each of which sounds for 100 ms.
@@ -30,7 +30,7 @@ from speech_to_speech.service.models import session_options
 from speech_to_speech.vad.base import WINDOW_BYTES, WINDOW_MS
 from speech_to_speech.workers.model import Job
 
-EXAMPLES = 1000
+EXAMPLES, MANY_EXAMPLES = 150, 1000
 LETTERS = str.maketrans("0123456789", "abcdefghij")  # of replies: digits would be spoken as words
 DIGITS = str.maketrans("abcdefghij", "0123456789")
 BUFFER_MS = 100.0  # of the client, at most; one block more may be on its way
@@ -883,13 +883,37 @@ DECIDED_WHILE_ANOTHER_ENDS: tuple[Step, ...] = (
 """While a reply is interrupted by words, which takes its time, another utterance comes to its end."""
 
 
-# Derandomized: the same thousand each time, so that a change is not blamed for what was there before.
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(setting=setting_strategy, schedule=schedules)
-@example(Setting(), LEFT_UNDECIDED)
-@example(Setting(sentences=(6,)), DECIDED_LATE)
-@example(Setting(sentences=(9,), send_ms=20.0), DECIDED_WHILE_ANOTHER_ENDS)
+Property = Callable[[Setting, tuple[Step, ...]], None]
+
+
+def drawn(count: int) -> Callable[[Property], Property]:
+    """With so many conversations, and with what went wrong once.
+
+    Derandomized: the same ones each time, so that a change is not blamed for what was there before.
+    """
+    decorators: list[Callable[[Property], Property]] = [
+        settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]),
+        given(setting=setting_strategy, schedule=schedules),
+        example(Setting(), LEFT_UNDECIDED),
+        example(Setting(sentences=(6,)), DECIDED_LATE),
+        example(Setting(sentences=(9,), send_ms=20.0), DECIDED_WHILE_ANOTHER_ENDS),
+    ]
+
+    def decorate(test: Property) -> Property:
+        for decorator in reversed(decorators):
+            test = decorator(test)
+        return test
+
+    return decorate
+
+
+@drawn(EXAMPLES)
 def test_whatever_happens(setting: Setting, schedule: tuple[Step, ...]) -> None:
+    virtual.run(converse, setting, schedule, eager=setting.eager)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@drawn(MANY_EXAMPLES)
+def test_whatever_happens_in_many_conversations(setting: Setting, schedule: tuple[Step, ...]) -> None:
     virtual.run(converse, setting, schedule, eager=setting.eager)

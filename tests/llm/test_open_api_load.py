@@ -139,6 +139,7 @@ def test_a_cancelled_probe_makes_room_for_another(make: Make, proxy: LlmProxy) -
 # Many at once.
 
 
+@pytest.mark.alone
 def test_twenty_conversations_at_once_have_each_their_own_answer(make: Make, proxy: LlmProxy) -> None:
     proxy.then(echoes(gap_s=0.02))
     turns = [Turn(f"Number {n} of twenty is speaking now") for n in range(20)]
@@ -177,6 +178,7 @@ def test_one_failing_request_leaves_the_others_alone(make: Make, proxy: LlmProxy
 # Cancel.
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("when", ["waiting", "streaming"])
 def test_a_cancel_closes_the_request_at_the_server(make: Make, proxy: LlmProxy, when: str) -> None:
     proxy.then(hangs if when == "waiting" else after(("One ",), hangs))

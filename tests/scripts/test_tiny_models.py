@@ -75,17 +75,49 @@ def test_the_table_of_the_readme_has_every_phrase() -> None:
     assert [row for row in rows if row not in readme] == []
 
 
-@pytest.mark.slow
+def check_two_runs(tmp_path: Path, *names: str) -> None:
+    """They have made the same bytes, for all models of these names."""
+    first, second = (sorted((tmp_path / run).rglob("*.*")) for run in ("first", "second"))
+    assert [path.name for path in first] == [path.name for path in second]
+    assert len(first) == sum(len(MANIFEST[name]["files"]) for name in names) + 1
+    assert [a for a, b in zip(first, second, strict=True) if a.read_bytes() != b.read_bytes()] == []
+
+
+@pytest.mark.long  # training for two steps takes as long as preparing it; the voice is made without
 def test_two_runs_make_the_same_bytes(tmp_path: Path) -> None:
     for run in ("first", "second"):
         command = [sys.executable, str(SCRIPT), "--out", str(tmp_path / run), "--steps", "2"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100)
         assert done.returncode == 1, done.stderr
         assert "TOO LOW: whisper" in done.stdout.splitlines()[-1]
-    first, second = (sorted((tmp_path / run).rglob("*.*")) for run in ("first", "second"))
-    assert [path.name for path in first] == [path.name for path in second]
-    assert len(first) == sum(len(made["files"]) for made in MANIFEST.values()) + 1
-    assert [a for a, b in zip(first, second, strict=True) if a.read_bytes() != b.read_bytes()] == []
+    check_two_runs(tmp_path, *MANIFEST)
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script in this process, whose PyTorch it leaves as it is."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    module = importlib.import_module(SCRIPT.stem)
+    monkeypatch.setattr(module, "quieten", lambda: None)
+    return module
+
+
+def test_two_runs_make_the_same_voice(script: Any, tmp_path: Path) -> None:
+    for run in ("first", "second"):
+        assert script.main(["--out", str(tmp_path / run), "--only", "mms"]) == 0
+    check_two_runs(tmp_path, "mms")
+
+
+def test_a_model_that_is_not_good_enough_is_said(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make(name: str, folder: Path, steps: int | None) -> tuple[bool, str]:
+        folder.mkdir()
+        return name != "llama", f"{steps} steps"
+
+    monkeypatch.setattr(script, "make", make)
+    assert script.main(["--out", str(tmp_path), "--only", "whisper,llama", "--steps", "2"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "whisper: 2 steps; TOO LOW: llama: 2 steps"
 
 
 @pytest.mark.parametrize(

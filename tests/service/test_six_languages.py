@@ -1,5 +1,6 @@
 """The torch path: a question with noise -> /ws -> tiny Whisper -> tiny Llama -> eSpeak NG, in six languages."""
 
+import itertools
 import json
 import random
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ pytest.importorskip("transformers")
 
 PHRASES = json.loads((Path(__file__).parents[2] / "tiny_models" / "phrases.json").read_text())
 ROOM_NOISE = 0.004  # of full scale; speech peaks at 0.5
-SPEED = 2.0  # times real time
+SPEED = 4.0  # times real time
 AT_ONCE = 10
 
 
@@ -63,43 +64,56 @@ def service() -> Iterator[Service]:
         yield running
 
 
-@pytest.mark.parametrize("language", SIX)
-def test_each_language_is_heard_and_answered(service: Service, language: str) -> None:
-    async def converse() -> None:
-        async with service.talk() as talk:
-            for seed, phrase in enumerate(phrase for phrase in ALL if phrase.language == language):
-                check(await talk.turn(asked(phrase, seed), speed=SPEED), phrase)
-
-    anyio.run(converse)
+Said = tuple[Phrase, Reply]
 
 
-def test_the_language_may_change_from_turn_to_turn(service: Service) -> None:
-    turns = [phrase for at in range(2) for phrase in (ALL[4 * number + at] for number in (0, 3, 1, 5, 2, 4))]
-
-    async def converse() -> None:
-        async with service.talk() as talk:
-            for seed, phrase in enumerate(turns):
-                check(await talk.turn(asked(phrase, seed), speed=SPEED), phrase)
-
-    anyio.run(converse)
-
-
-def test_ten_conversations_at_once_have_each_its_own_answer(service: Service) -> None:
-    replies: dict[tuple[int, Phrase], Reply] = {}
+async def converse_at_once(
+    service: Service, conversations: list[list[tuple[int, Phrase]]], speed: float
+) -> list[list[Said]]:
+    """What was said in each of these conversations, turn by turn; a turn has the seed of its room and its phrase."""
+    replies: list[list[Said]] = [[] for _ in conversations]
 
     async def converse(number: int) -> None:
         async with service.talk() as talk:
-            for phrase in (ALL[(5 * number + 7 * turn) % len(ALL)] for turn in range(3)):
-                replies[number, phrase] = await talk.turn(asked(phrase, number), speed=1.0)
+            for seed, phrase in conversations[number]:
+                replies[number].append((phrase, await talk.turn(asked(phrase, seed), speed=speed)))
 
-    async def converse_all() -> None:
-        async with anyio.create_task_group() as tasks:
-            for number in range(AT_ONCE):
-                tasks.start_soon(converse, number)
+    async with anyio.create_task_group() as tasks:
+        for number in range(len(conversations)):
+            tasks.start_soon(converse, number)
+    return replies
 
-    anyio.run(converse_all)
-    assert len(replies) == 3 * AT_ONCE
-    for (_, phrase), reply in replies.items():
+
+@pytest.fixture(scope="module")
+def conversations(service: Service) -> list[list[Said]]:
+    """Eight at once: one in each language, with all its phrases, and two that go from language to language."""
+    steady = [[phrase for phrase in ALL if phrase.language == language] for language in SIX]
+    changing = [[ALL[4 * number + at] for number in (0, 3, 1, 5, 2, 4)] for at in range(2)]
+    turns = [list(enumerate(phrases)) for phrases in (*steady, *changing)]
+    return anyio.run(converse_at_once, service, turns, SPEED)
+
+
+@pytest.mark.parametrize("language", SIX)
+def test_each_language_is_heard_and_answered(conversations: list[list[Said]], language: str) -> None:
+    turns = conversations[SIX.index(language)]
+    assert [phrase for phrase, _ in turns] == [phrase for phrase in ALL if phrase.language == language]
+    for phrase, reply in turns:
+        check(reply, phrase)
+
+
+def test_the_language_may_change_from_turn_to_turn(conversations: list[list[Said]]) -> None:
+    for turns in conversations[len(SIX) :]:
+        assert len({phrase.language for phrase, _ in turns}) == len(turns) == len(SIX)
+        for phrase, reply in turns:
+            check(reply, phrase)
+
+
+@pytest.mark.long  # the eight of `conversations` have each its own answer too
+def test_ten_conversations_at_once_have_each_its_own_answer(service: Service) -> None:
+    turns = [[(number, ALL[(5 * number + 7 * turn) % len(ALL)]) for turn in range(3)] for number in range(AT_ONCE)]
+    replies = anyio.run(converse_at_once, service, turns, 1.0)
+    assert [len(turns) for turns in replies] == [3] * AT_ONCE
+    for phrase, reply in itertools.chain(*replies):
         check(reply, phrase)
 
 
@@ -132,15 +146,9 @@ def said(voice: ESpeak, text: str, language: str) -> bytes:
 
 
 @pytest.mark.parametrize("language", SIX)
-def test_the_voice_is_that_of_the_language(service: Service, voice: ESpeak, language: str) -> None:
+def test_the_voice_is_that_of_the_language(conversations: list[list[Said]], voice: ESpeak, language: str) -> None:
     """The reply sounds like its text in that language's voice, and not as in that which others fall back to."""
-    phrase = next(phrase for phrase in ALL if phrase.language == language)
-
-    async def converse() -> Reply:
-        async with service.talk() as talk:
-            return await talk.turn(asked(phrase, 0), speed=SPEED)
-
-    reply = anyio.run(converse)
+    _, reply = conversations[SIX.index(language)][0]
     pieces = [event["text"] for event in reply.of("reply_text")]
     heard = loudness(bytes(reply.audio), 16_000)
     like = {}

@@ -33,11 +33,10 @@ PHRASES = json.loads((Path(__file__).parents[2] / "tiny_models" / "phrases.json"
 ALL = [(language, phrase) for language in SIX for phrase in PHRASES[language]]
 PLAYBACK = Playback(paced=False)
 OPTIONS = SessionOptions(language="auto")
-CANCELS = 200
-TURNS = 500
 AT_ONCE = 8
 GROWTH_MIB = 20
-SETTLED = 100  # turns until every buffer has its size
+SETTLED, TURNS = 100, 500  # turns until every buffer has its size, and those in which memory may grow
+FEW_SETTLED, FEW = 40, 32  # fewer are enough to count objects
 
 
 @asynccontextmanager
@@ -115,9 +114,9 @@ async def take_many(pipeline: Pipeline, first: int, count: int) -> None:
             conversations.start_soon(converse)
 
 
-@pytest.mark.slow
 @pytest.mark.anyio
-async def test_turns_cancelled_at_random_points_leave_nothing() -> None:
+@pytest.mark.parametrize("cancels", [40, pytest.param(200, marks=pytest.mark.long)])
+async def test_turns_cancelled_at_random_points_leave_nothing(cancels: int) -> None:
     chance = random.Random(0)
     async with tiny_pipeline() as pipeline:
         await take_many(pipeline, 0, AT_ONCE)
@@ -137,16 +136,32 @@ async def test_turns_cancelled_at_random_points_leave_nothing() -> None:
             async with limit:
                 await cancel_soon(number)
 
-        async with anyio.create_task_group() as cancels:
-            for number in range(CANCELS):
-                cancels.start_soon(in_turn, number)
+        async with anyio.create_task_group() as tasks:
+            for number in range(cancels):
+                tasks.start_soon(in_turn, number)
         await eventually(lambda: at_rest(pipeline), "the models are at rest")
         assert threading.active_count() == threads
         assert pages_taken(pipeline) == 0
         await take_many(pipeline, 0, len(ALL))
 
 
-@pytest.mark.slow
+@pytest.mark.anyio
+async def test_turns_leave_no_object_behind() -> None:
+    async with tiny_pipeline() as pipeline:
+
+        async def objects_after(first: int, count: int) -> int:
+            await take_many(pipeline, first, count)
+            await eventually(lambda: at_rest(pipeline), "the models are at rest")
+            gc.collect()
+            return len(gc.get_objects())
+
+        before = await objects_after(0, FEW_SETTLED)
+        grown = await objects_after(FEW_SETTLED, FEW) - before
+        print(f"{grown} objects more after {FEW} turns")
+        assert grown < FEW
+
+
+@pytest.mark.long
 @pytest.mark.anyio
 @pytest.mark.timeout(400)
 async def test_memory_is_flat_over_many_turns() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import anyio
 import numpy as np
 import pytest
 import torch
-from service import noise, spoken
+from service import LIMIT_S, eventually, noise, spoken
 from whispers import (
     ALL,
     PHRASES,
@@ -345,8 +346,14 @@ def test_a_model_whose_numbers_overflow_says_so() -> None:
 @pytest.mark.anyio
 async def test_what_waits_goes_into_one_call_on_the_workers_thread() -> None:
     batches: list[int] = []
+    all_wait = threading.Event()
+
+    def on_batch(stage: str, size: int) -> None:
+        batches.append(size)
+        assert all_wait.wait(LIMIT_S)
+
     whisper = Whisper(Whisper.Options(stt_model_name=str(TINY), stt_device="cpu"))
-    worker = Worker("stt", whisper, timeout_s=60.0, on_batch=lambda stage, size: batches.append(size))
+    worker = Worker("stt", whisper, timeout_s=60.0, on_batch=on_batch)
     await worker.start()
     found: dict[str, Transcript] = {}
 
@@ -354,9 +361,12 @@ async def test_what_waits_goes_into_one_call_on_the_workers_thread() -> None:
         found[phrase] = await worker.call(SpeechRequest(said(phrase, language), AUTO))
 
     async with anyio.create_task_group() as conversations:
-        for language, phrase in ALL:
+        conversations.start_soon(ask, *ALL[0])
+        await eventually(lambda: batches, "the first call")
+        for language, phrase in ALL[1:]:
             conversations.start_soon(ask, language, phrase)
+        await eventually(lambda: worker.waiting == len(ALL) - 1, "the others wait")
+        all_wait.set()
     assert found == {phrase: Transcript(phrase, language) for language, phrase in ALL}
-    assert sum(batches) == len(ALL)
-    assert max(batches) == Whisper.batch_limit
+    assert batches == [1, Whisper.batch_limit, len(ALL) - 1 - Whisper.batch_limit]
     await worker.close()

@@ -67,12 +67,22 @@ class OneByOne(Whisper):
     batch_limit = 1
 
 
+@pytest.fixture(params=["eager", pytest.param("inductor", marks=pytest.mark.long)])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What becomes of the graphs that are found: they are run as they are, or compiled by g++ for up to a minute."""
+    if request.param == "eager":
+        real = torch.compile
+        monkeypatch.setattr(
+            torch, "compile", lambda call, *, mode, dynamic: real(call, backend="eager", dynamic=dynamic)
+        )
+
+
 @compiles
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is none")
 @pytest.mark.timeout(400)  # g++ takes 48 s of one core, and 12 s if the code was compiled before
-@pytest.mark.usefixtures("compiler")
+@pytest.mark.usefixtures("compiler", "backend")
 def test_a_compiled_model_finds_the_same_tokens() -> None:
-    """For real, on a worker's thread: warm-up has compiled all that comes after it."""
+    """On a worker's thread: warm-up has compiled all that comes after it."""
     counters = torch._dynamo.utils.counters
 
     def run() -> tuple[int, int, list[Transcript]]:

@@ -246,7 +246,8 @@ def test_a_voice_that_speaks_is_not_dropped(voices: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_hundred_requests_cancelled_at_random_leave_nothing(voices: Path) -> None:
+@pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.long)])
+async def test_requests_cancelled_at_random_leave_nothing(voices: Path, count: int) -> None:
     model = mms(voices, load=False, facebook_mms_languages="en,fr,es")
     chance = random.Random(4)
     complete = []
@@ -260,23 +261,23 @@ async def test_a_hundred_requests_cancelled_at_random_leave_nothing(voices: Path
             language = chance.choice(languages)
             try:
                 async with worker.open(SpeakRequest(TEXT, language)) as chunks:
-                    count = 0
+                    heard = 0
                     async for _ in chunks:
-                        count += 1
-                        if count == stop_after:
+                        heard += 1
+                        if heard == stop_after:
                             break
                     else:
-                        complete.append(count)
+                        complete.append(heard)
             except StageError:
                 assert language == "zh"
 
         with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
-                for number in range(100):
+                for number in range(count):
                     tasks.start_soon(listen, number)
             await eventually(lambda: worker.idle, "the worker has nothing left")
         assert all_idle(model)
         await eventually(lambda: threading.active_count() <= threads + 1, "only the worker's thread is left")
         assert await audio_of(worker, "en")
     assert min(complete) > 1
-    assert len(complete) > 10
+    assert len(complete) > count / 10

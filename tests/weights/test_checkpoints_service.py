@@ -1,4 +1,8 @@
-"""A service that can't have its models says so in one line and exits with 2, and never says that it is healthy."""
+"""A service that can't have its models says so in one line and exits with 2, and never says that it is healthy.
+
+This is tried every time for an error on a thread and one in a process, of a backend without PyTorch, whose import takes
+seconds. Each of the others has tests of its own where it is raised: test_checkpoints*.py, test_whisper_loading.py.
+"""
 
 import json
 import shutil
@@ -6,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import SCRIPT, assert_refused, run
 from fake_hub import FakeHub, environment
 from service import Service, wait_until
-from test_cli import SCRIPT, assert_refused, run
 from transformers import LlamaConfig, LlamaForCausalLM, WhisperConfig
 
 WHISPER = ("--stt", "whisper", "--stt_device", "cpu", "--stt_model_name")
@@ -51,17 +55,28 @@ def refusal(*flags: str) -> str:
     return line.removeprefix("speech-to-speech: ")
 
 
+@pytest.mark.long
 def test_a_model_that_does_not_exist(hub: FakeHub) -> None:
     line = refusal(*WHISPER, "no/such")
     assert line.startswith(f"stt_model_name: there is no model 'no/such' at {hub.address} and no such folder; check")
 
 
-def test_a_gated_model(hub: FakeHub) -> None:
+@pytest.mark.parametrize(
+    ("option", "flags"),
+    [
+        ("faster_whisper_stt_model_name", ("--stt", "faster-whisper")),
+        ("faster_whisper_stt_model_name", ("--stt", "faster-whisper", "--stt_worker", "process")),
+        pytest.param("lm_model_name", ("--llm", "transformers", "--lm_device", "cpu"), marks=pytest.mark.long),
+    ],
+    ids=["thread", "process", "torch"],
+)
+def test_a_gated_model(hub: FakeHub, option: str, flags: tuple[str, ...]) -> None:
     hub.gated.add("org/llama")
-    line = refusal(*LLM, "org/llama")
-    assert line.startswith(f"lm_model_name: org/llama is gated: ask for access at {hub.address}/org/llama, then set")
+    line = refusal(*flags, f"--{option}", "org/llama")
+    assert line.startswith(f"{option}: org/llama is gated: ask for access at {hub.address}/org/llama, then set")
 
 
+@pytest.mark.long
 def test_a_model_of_another_class_downloaded_for_nothing(hub: FakeHub) -> None:
     line = refusal(*WHISPER, "org/llama")
     assert line.startswith("stt_model_name: org/llama is a ")
@@ -70,6 +85,7 @@ def test_a_model_of_another_class_downloaded_for_nothing(hub: FakeHub) -> None:
     assert "choose another" in line
 
 
+@pytest.mark.long
 def test_a_broken_checkpoint(llama: Path) -> None:
     weights = llama / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
@@ -83,6 +99,7 @@ def test_a_broken_checkpoint(llama: Path) -> None:
     assert line.endswith("); copy or download the model again")
 
 
+@pytest.mark.long
 def test_too_little_memory(tmp_path: Path) -> None:
     WhisperConfig().save_pretrained(tmp_path)
     tensor = {"dtype": "F32", "shape": [1_000_000, 1_000_000], "data_offsets": [0, 0]}
@@ -94,6 +111,7 @@ def test_too_little_memory(tmp_path: Path) -> None:
     assert line.endswith("choose a smaller --stt_model_name, or --profile embedded")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("worker", ["thread", "process"])
 def test_no_cuda(monkeypatch: pytest.MonkeyPatch, worker: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the machine may have CUDA

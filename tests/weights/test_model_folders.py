@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from service import Service
 
+from speech_to_speech.config.settings import load_settings
+from speech_to_speech.conversation.metrics import Metrics
 from speech_to_speech.errors import CheckpointError
+from speech_to_speech.service.models import Models
 from speech_to_speech.weights.hub import fetch as hub
 from speech_to_speech.weights.hub.folders import FOLDERS_VARIABLE, OWN_VARIABLE
 
@@ -172,18 +175,43 @@ def read_only(folder: Path) -> Iterator[None]:
                 path.chmod(0o755)
 
 
-def test_the_service_starts_from_a_mounted_repository_without_a_hub(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+MOUNTED = ("--profile", "tiny", "--stt_model_name", "me/whisper", "--lm_model_name", "org/llama")
+
+
+@pytest.fixture
+def mounted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The endpoint's own model is in the folder itself, another one in a folder of it."""
     shutil.copytree(TINY / "whisper", folder, dirs_exist_ok=True)
     shutil.copytree(TINY / "llama", folder / "org" / "llama")
     monkeypatch.setenv(OWN_VARIABLE, "me/whisper")
+    with read_only(folder):
+        yield folder
+
+
+def check_mounted(folder: Path, log: str) -> None:
+    assert f"stt_model_name: me/whisper is taken from {folder}\n" in log
+    assert f"lm_model_name: org/llama is taken from {folder / 'org' / 'llama'}\n" in log
+    assert "not taken" not in log
+
+
+@pytest.mark.anyio
+async def test_models_are_loaded_from_a_mounted_repository_without_a_hub(
+    mounted: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = Models(load_settings(MOUNTED, {}), Metrics())
+    try:
+        with caplog.at_level(logging.INFO):
+            await models.load()
+    finally:
+        await models.close()
+    check_mounted(mounted, caplog.text)
+
+
+@pytest.mark.long
+def test_the_service_starts_from_a_mounted_repository_without_a_hub(
+    mounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", NOBODY)
-    monkeypatch.setenv("HF_HOME", str(folder / "no cache"))
-    flags = ("--stt_model_name", "me/whisper", "--lm_model_name", "org/llama")
-    with read_only(folder), Service(*flags, profile="tiny") as service:
-        log = service.log()
-        assert f"stt_model_name: me/whisper is taken from {folder}\n" in log
-        assert f"lm_model_name: org/llama is taken from {folder / 'org' / 'llama'}\n" in log
-        assert "not taken" not in log
+    monkeypatch.setenv("HF_HOME", str(mounted / "no cache"))
+    with Service(*MOUNTED[2:], profile="tiny") as service:
+        check_mounted(mounted, service.log())

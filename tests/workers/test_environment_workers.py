@@ -89,6 +89,7 @@ async def test_the_process_has_only_the_worker_of_this_package_and_nothing_else(
         await still_speaks(worker)
 
 
+@pytest.mark.alone
 async def test_a_cancel_is_seen_within_a_chunk(environments: Path) -> None:
     async with voice("--own_voice_wait_s", "0.1") as worker:
         async with worker.open(SpeakRequest("word " * 200, "en")) as chunks:

@@ -324,6 +324,7 @@ async def test_a_request_does_not_join_a_batch_whose_process_was_killed() -> Non
         assert isinstance(await error_of(killed), WorkerDied)
 
 
+@pytest.mark.alone
 async def test_stop_ends_an_open_batch_of_a_process_at_once() -> None:
     async with contextlib.AsyncExitStack() as stack:
         async with working(model_of("process")) as worker:
