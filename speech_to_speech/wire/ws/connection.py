@@ -31,7 +31,6 @@ from speech_to_speech.wire.ws.messages import (
 from speech_to_speech.wire.ws.refusals import close_of
 
 
-
 def require_codec(options: StreamOptions) -> None:
     """Raises `BadQuery`: the codec asked for is not installed."""
     if options.codec == "mp3" and not mp3.available():
