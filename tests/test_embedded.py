@@ -82,8 +82,8 @@ def pocketsphinx() -> PocketSphinx:
     return model
 
 
-def say(espeak: ESpeak, text: str, language: str = "en") -> list[AudioChunk]:
-    job = WatchedJob(SpeakRequest(text, language))
+def say(espeak: ESpeak, text: str, language: str = "en", voice: str = "") -> list[AudioChunk]:
+    job = WatchedJob(SpeakRequest(text, language, voice))
     espeak.run([job])
     assert job.error is None
     return job.outputs
@@ -214,6 +214,65 @@ def test_a_voice_that_does_not_exist_is_a_bad_setting() -> None:
     model = ESpeak(ESpeak.Options(espeak_voice="nobody"))
     with pytest.raises(SettingsError, match=r"^espeak_voice: eSpeak NG has no voice 'nobody'$"):
         model.load()
+
+
+def pitch_hz(pcm: bytes) -> float:
+    """How high a voice is: the median over the windows in which it has a tone."""
+    samples, size, (shortest, longest) = to_float(pcm), 1024, (22_050 // 400, 22_050 // 60)
+    found = []
+    for start in range(0, len(samples) - size, size):
+        window = samples[start : start + size]
+        alike = np.correlate(window, window, "full")[size - 1 :]
+        period = shortest + int(np.argmax(alike[shortest:longest]))
+        if alike[0] > 1 and alike[period] > 0.5 * alike[0]:
+            found.append(22_050 / period)
+    return float(np.median(found))
+
+
+def test_requests_of_one_batch_have_voices_of_their_own(espeak: ESpeak) -> None:
+    """eSpeak NG never says a thing twice in quite the same way: what is heard is the pitch and the pace."""
+    jobs = [
+        WatchedJob(SpeakRequest(SENTENCES["en"], "en", voice)) for voice in ("", "EN-US+f3", "en-gb-scotland", "+f3")
+    ]
+    espeak.run(jobs)
+    assert [job.error for job in jobs] == [None] * 4
+    own, woman, scot, variant = (sound(job.outputs) for job in jobs)
+    assert pitch_hz(woman) == pytest.approx(2 * pitch_hz(own), rel=0.1)
+    assert len(scot) == pytest.approx(0.92 * len(own), rel=0.02)
+    assert pitch_hz(variant) == pytest.approx(pitch_hz(woman), rel=0.1)
+    again = sound(say(espeak, SENTENCES["en"]))
+    assert pitch_hz(again) == pytest.approx(pitch_hz(own), rel=0.1)
+    assert len(again) == pytest.approx(len(own), rel=0.01)
+
+
+def test_a_variant_goes_behind_the_voice_of_the_options() -> None:
+    model = ESpeak(ESpeak.Options(espeak_voice="en-gb-scotland+m3"))
+    model.load()
+    own, woman = (sound(say(model, SENTENCES["en"], "en", voice)) for voice in ("", "+f3"))
+    assert pitch_hz(woman) == pytest.approx(2 * pitch_hz(own), rel=0.1)
+    american = sound(say(model, SENTENCES["en"], "en", "en-us+f3"))
+    assert len(woman) < 0.95 * len(american)
+
+
+@pytest.mark.parametrize("voice", ["nobody", "en-us+nobody", "nobody+f3", "+", "en-us+", "../voices/!v/f3", "a" * 1000])
+def test_a_voice_that_is_not_there_fails_that_job_only(espeak: ESpeak, voice: str) -> None:
+    jobs = [WatchedJob(SpeakRequest("Hello.", "fr", each)) for each in ("fr-be", voice, "")]
+    espeak.run(jobs)
+    assert [bool(job.outputs) for job in jobs] == [True, False, True]
+    assert isinstance(jobs[1].error, StageFailed)
+    assert jobs[1].error.message == (
+        f"there is no voice {voice[:40]!r}; there are fr, fr-be, fr-ch, +Alex, +Alicia, +Andrea, +Andy, +Annie, "
+        "+AnxiousAndy, +Demonic, +Denis, +Diogo, ..."
+    )
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_espeak_speaks_with_each_voice_that_it_names(espeak: ESpeak, language: str) -> None:
+    voices = espeak.voices(language)
+    assert {"+f3", "+whisper"} < set(voices)
+    assert not voices[0].startswith("+")
+    for voice in voices:
+        assert sound(say(espeak, "1", language, voice))
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ The library has one global state: one voice at a time, one synthesis at a time i
 import ctypes
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from speech_to_speech.errors import SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest, WordStart
+from speech_to_speech.tts.base import no_voice
 from speech_to_speech.workers.model import Job, ListJob, WorkerKind
 
 VOICES = {"en": "en-us", "fr": "fr", "es": "es", "zh": "cmn", "ja": "ja", "ko": "ko", "no": "nb"}
@@ -79,6 +80,7 @@ class ESpeak:
         self._sample_rate_hz = 0
 
     def load(self) -> None:
+        the_voices()  # the first request would otherwise wait for the disk
         with _one_at_a_time:
             self._library, self._sample_rate_hz = the_library()
             if self._options.espeak_voice and not self._set_voice(self._options.espeak_voice):
@@ -90,14 +92,23 @@ class ESpeak:
     def run(self, jobs: Sequence[Job[SpeakRequest, AudioChunk]]) -> None:
         for job in jobs:
             with _one_at_a_time:
-                self._speak(job)
+                try:
+                    self._speak(job)
+                except StageFailed as error:
+                    job.fail(error)
+
+    def voices(self, language: str) -> Collection[str]:
+        """The voices of the language, and what changes any of them: `en-gb-scotland`, `+f3`.
+
+        Both together are a voice too, and so are those of other languages, which read a text by their own rules.
+        """
+        names, variants = the_voices()
+        family = _family(VOICES.get(language, language))
+        return [*(name for name in names if _family(name) == family), *(f"+{variant}" for variant in variants)]
 
     def _speak(self, job: Job[SpeakRequest, AudioChunk]) -> None:
-        language = job.request.language
-        voice = self._options.espeak_voice or VOICES.get(language, language)
-        if not self._set_voice(voice):
-            job.fail(StageFailed("tts", f"eSpeak NG has no voice for the language {language!r}"))
-            return
+        if not self._set_voice(self._voice_for(job.request)):
+            raise StageFailed("tts", f"eSpeak NG has no voice for the language {job.request.language!r}")
 
         def on_audio(samples: Any, count: int, events: Any) -> int:
             if samples and count > 0:
@@ -111,7 +122,23 @@ class ESpeak:
         self._library.espeak_SetParameter(PARAMETER_PITCH, self._options.espeak_pitch, 0)
         error = self._library.espeak_Synth(text, len(text) + 1, 0, POS_CHARACTER, 0, CHARS_UTF8, None, None)
         if error:
-            job.fail(StageFailed("tts", f"eSpeak NG returned error {error}"))
+            raise StageFailed("tts", f"eSpeak NG returned error {error}")
+
+    def _voice_for(self, request: SpeakRequest) -> str:
+        """The name of the voice to take.
+
+        Raises:
+            StageFailed: the request wants one that is not there.
+        """
+        own = self._options.espeak_voice or VOICES.get(request.language, request.language)
+        if not request.voice:
+            return own
+        names, variants = the_voices()
+        name, plus, variant = request.voice.partition("+")
+        # eSpeak NG itself would take a name for a path, and pass over a variant that it does not know.
+        if (name and name.lower() not in names) or (plus and variant not in variants):
+            raise no_voice(request.voice, self.voices(request.language))
+        return (name or own.partition("+")[0]) + plus + variant
 
     def _set_voice(self, voice: str) -> bool:
         return bool(self._library.espeak_SetVoiceByName(voice.encode()) == 0)
@@ -128,6 +155,20 @@ def the_library() -> tuple[Any, int]:
     if sample_rate_hz <= 0:
         raise StageFailed("tts", f"eSpeak NG can't read its data below {data_parent.decode()}")
     return library, sample_rate_hz
+
+
+@functools.cache
+def the_voices() -> tuple[list[str], list[str]]:
+    """The names of the voices, in lower case, and those of the variants that may stand behind a `+`."""
+    import espeakng_loader
+
+    data = Path(espeakng_loader.get_data_path())
+    names = sorted(file.name.lower() for file in (data / "lang").rglob("*") if file.is_file())
+    return names, sorted(file.name for file in (data / "voices" / "!v").iterdir())
+
+
+def _family(voice: str) -> str:
+    return voice.partition("-")[0]
 
 
 def _words(events: Any) -> tuple[WordStart, ...]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from llm_proxy import LlmProxy, after, closes, hangs, refuses, resets, says, sends
-from open_api_support import Make, ask, error_of, free_port, models_of
+from open_api_support import Make, Turn, ask, error_of, free_port, models_of
 from service import wait_until
 
 from speech_to_speech.errors import StageError, StageFailed, StageTimeout, StageUnavailable
-from speech_to_speech.frames import ChatRequest, Message
+from speech_to_speech.frames import ChatRequest, Message, Sampling
 from speech_to_speech.llm.open_api.backend import OpenApi
 from speech_to_speech.workers.model import ListJob
 
@@ -72,6 +72,40 @@ def test_generation_options_are_sent_if_given(make: Make, proxy: LlmProxy) -> No
     ask(make(max_tokens=7, temperature=0.5))
     assert proxy.completions[0].body["max_tokens"] == 7
     assert proxy.completions[0].body["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted", "sent"),
+    [
+        ({}, Sampling(), {}),
+        ({}, Sampling(0.0, 5), {"temperature": 0.0, "max_tokens": 5}),
+        ({"max_tokens": 7, "temperature": 0.5}, Sampling(), {"temperature": 0.5, "max_tokens": 7}),
+        ({"max_tokens": 7, "temperature": 0.5}, Sampling(0.0), {"temperature": 0.0, "max_tokens": 7}),
+        ({"max_tokens": 7}, Sampling(1.5, 5), {"temperature": 1.5, "max_tokens": 5}),
+        ({"max_tokens": 7}, Sampling(max_tokens=500), {"max_tokens": 7}),  # the options are the operator's last word
+    ],
+)
+def test_what_a_request_wants_comes_before_the_options(
+    make: Make, proxy: LlmProxy, options: dict[str, Any], wanted: Sampling, sent: dict[str, Any]
+) -> None:
+    make(**options).run([Turn(sampling=wanted)])
+    (asked,) = proxy.completions
+    names = ("temperature", "max_tokens", "max_completion_tokens")
+    assert {name: asked.body[name] for name in names if name in asked.body} == sent
+
+
+def test_openais_own_server_has_another_name_for_the_longest_answer(make: Make) -> None:
+    model = make(base_url="https://api.openai.com/v1", max_tokens=7)
+    body = model._body(ChatRequest(HISTORY, "en", Sampling(max_tokens=5)))
+    assert body["max_completion_tokens"] == 5
+    assert "max_tokens" not in body
+
+
+def test_requests_of_one_batch_have_samplings_of_their_own(make: Make, proxy: LlmProxy) -> None:
+    wanted = {"a": Sampling(0.1, 1), "b": Sampling(), "c": Sampling(0.3, 3)}
+    make().run([Turn(text, sampling=sampling) for text, sampling in wanted.items()])
+    bodies = {asked.last: asked.body for asked in proxy.completions}
+    assert {text: Sampling(body.get("temperature"), body.get("max_tokens")) for text, body in bodies.items()} == wanted
 
 
 def test_thoughts_are_not_spoken_wherever_they_are_cut(make: Make, proxy: LlmProxy) -> None:

@@ -43,8 +43,15 @@ def mms(folder: Path, *, load: bool = True, **options: Any) -> FacebookMms:
 class Asked:
     """A job that keeps its outputs and how it ended. `on_output` is called for each output."""
 
-    def __init__(self, text: str, language: str = "en", on_output: Callable[["Asked"], None] | None = None) -> None:
-        self.request = SpeakRequest(text, language)
+    def __init__(
+        self,
+        text: str,
+        language: str = "en",
+        on_output: Callable[["Asked"], None] | None = None,
+        *,
+        voice: str = "",
+    ) -> None:
+        self.request = SpeakRequest(text, language, voice)
         self.cancelled = False
         self.outputs: list[AudioChunk] = []
         self.ends = 0

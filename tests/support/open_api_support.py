@@ -9,7 +9,7 @@ import pytest
 from llm_proxy import LlmProxy
 
 from speech_to_speech.errors import StageError
-from speech_to_speech.frames import ChatRequest, Message
+from speech_to_speech.frames import ChatRequest, Message, Sampling
 from speech_to_speech.llm.open_api.backend import OpenApi
 from speech_to_speech.workers.model import ListJob
 
@@ -19,8 +19,14 @@ Make = Callable[..., OpenApi]
 class Turn(ListJob[ChatRequest, str]):
     """A job that is not expected to succeed, and may be cancelled."""
 
-    def __init__(self, text: str = "Hi.", on_emit: Callable[["Turn"], None] | None = None) -> None:
-        super().__init__(ChatRequest((Message("user", text),), "en"))
+    def __init__(
+        self,
+        text: str = "Hi.",
+        on_emit: Callable[["Turn"], None] | None = None,
+        *,
+        sampling: Sampling | None = None,
+    ) -> None:
+        super().__init__(ChatRequest((Message("user", text),), "en", sampling or Sampling()))
         self.cancelled = False
         self.error: Exception | None = None
         self.ended = 0

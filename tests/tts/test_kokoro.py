@@ -228,6 +228,52 @@ def test_a_voice_of_ones_choice(checkpoint: Path, tagger: Path) -> None:
     assert job.outputs
 
 
+def test_requests_of_one_batch_have_voices_of_their_own(model: Kokoro) -> None:
+    """The same numbers are drawn for the model's noise each time, so that only the voice makes a difference."""
+
+    def sounds(*voices: str) -> list[bytes]:
+        jobs = [Asked(ENGLISH, voice=voice) for voice in voices]
+        torch.manual_seed(0)
+        speak(model, *jobs)
+        assert [job.error for job in jobs] == [None] * len(jobs)
+        return [job.pcm for job in jobs]
+
+    own = sounds("", "")
+    assert sounds("", "af_heart") == own
+    for voice in ("af_bella", "bf_emma"):
+        first, second = sounds("", voice)
+        assert first == own[0]
+        assert second
+        assert second != own[1]
+
+
+def test_a_voice_that_is_not_there_fails_that_job_only(model: Kokoro) -> None:
+    voices = ["ff_siwis", "af_nobody", "../voices/af_bella", "af_bella,af_heart", ""]
+    jobs = [Asked(ENGLISH, voice=voice) for voice in voices]
+    speak(model, *jobs)
+    for voice, job in zip(voices[:-1], jobs[:-1], strict=True):
+        assert not job.outputs
+        assert isinstance(job.error, StageFailed)
+        assert job.error.message == f"there is no voice {voice!r}; there are af_bella, af_heart, bf_emma"
+    assert jobs[-1].outputs
+
+
+def test_the_voices_of_a_language(model: Kokoro) -> None:
+    assert list(model.voices("en")) == ["af_bella", "af_heart", "bf_emma"]
+    assert list(model.voices("fr")) == ["ff_siwis"]
+    assert list(model.voices("ko")) == []
+
+
+def test_a_broken_voice_that_nobody_has_to_have_is_left_out(
+    checkpoint: Path, tagger: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy_of(checkpoint, tmp_path, "bf_emma.pt")
+    (tmp_path / "voices" / "bf_emma.pt").write_bytes(b"no voice")
+    model = kokoro(tmp_path, tagger, "en")
+    assert list(model.voices("en")) == ["af_bella", "af_heart"]
+    assert "bf_emma.pt is broken" in caplog.text
+
+
 # Cancel.
 
 

@@ -71,8 +71,8 @@ async def speaking(dictionary: Path, **options: object) -> AsyncIterator[Worker[
             await worker.close()
 
 
-async def say(worker: Worker[SpeakRequest, AudioChunk], text: str, language: str) -> bytes:
-    async with worker.open(SpeakRequest(text, language)) as chunks:
+async def say(worker: Worker[SpeakRequest, AudioChunk], text: str, language: str, voice: str = "") -> bytes:
+    async with worker.open(SpeakRequest(text, language, voice)) as chunks:
         made = [chunk async for chunk in chunks]
     assert {chunk.sample_rate_hz for chunk in made} <= {RATE_HZ}
     return b"".join(chunk.pcm for chunk in made)
@@ -98,6 +98,16 @@ async def test_an_english_speaker_and_a_speed(dictionary: Path) -> None:
         pcm = await say(worker, "a" * 40, "en")
         assert main_hz(pcm, RATE_HZ) == pytest.approx(350, abs=8)
         assert seconds(pcm) == pytest.approx(1.0, abs=0.01)
+
+
+async def test_each_request_has_a_speaker_of_its_own(dictionary: Path) -> None:
+    async with speaking(dictionary, melo_languages="en,fr") as worker:
+        for voice, hz in (("EN-US", 200), ("EN-AU", 350), ("", 250)):
+            assert main_hz(await say(worker, "abcdefghij", "en", voice), RATE_HZ) == pytest.approx(hz, abs=8)
+        with pytest.raises(StageFailed) as failed:
+            await say(worker, "abcdefghij", "fr", "EN-US")
+        assert failed.value.message == "there is no voice 'EN-US'; there are FR"
+        assert await say(worker, "abcdefghij", "fr", "FR")
 
 
 async def test_a_cancel_is_seen_between_sentences(dictionary: Path) -> None:

@@ -135,6 +135,13 @@ def test_a_batch_says_the_same_as_its_sentences_one_by_one(model: FacebookMms) -
         assert np.abs(to_float(job.pcm) - to_float(alone.pcm)).max() < STEP
 
 
+def test_a_voice_that_is_named_is_ignored(model: FacebookMms) -> None:
+    plain, named = Asked("good morning"), Asked("good morning", voice="nobody")
+    speak(model, plain, named)
+    assert named.error is None
+    assert np.abs(to_float(named.pcm) - to_float(plain.pcm)).max() < STEP
+
+
 def test_languages_of_one_batch_have_their_own_voices(voices: Path, tmp_path: Path) -> None:
     add_voice(tmp_path, "eng", **QUIET)
     add_voice(tmp_path, "fra", **QUIET, speaking_rate=0.5)

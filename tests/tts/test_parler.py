@@ -22,10 +22,11 @@ from speech_to_speech.config.settings import load_settings
 from speech_to_speech.errors import CheckpointError, SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest
 from speech_to_speech.service.workers import make_worker
-from speech_to_speech.tts.parler.backend import Parler, parts
+from speech_to_speech.tts.parler.backend import Parler, SpeakJob, parts
 from speech_to_speech.tts.parler.speakers import FAMILIES, MULTILINGUAL, description_of, speakers_of
 from speech_to_speech.workers.environments.environment import FOLDER_VARIABLE, Environment
 from speech_to_speech.workers.environments.making import create
+from speech_to_speech.workers.model import ListJob
 from speech_to_speech.workers.worker import Worker
 
 pytestmark = pytest.mark.anyio
@@ -59,15 +60,56 @@ def test_a_text_is_cut_behind_marks_or_spaces() -> None:
         ("parler-tts/parler-tts-mini-v1", {"en"}, "Laura"),
         ("parler-tts/parler-tts-large-v1", {"en"}, "Laura"),
         ("parler-tts/parler-tts-mini-multilingual-v1.1", set(MULTILINGUAL), "Jon"),
-        ("/models/mine", set(MULTILINGUAL), "A woman"),
+        ("/models/mine", set(MULTILINGUAL), None),
     ],
 )
-def test_the_speakers_of_a_checkpoint(checkpoint: str, languages: set[str], english: str) -> None:
+def test_the_speakers_of_a_checkpoint(checkpoint: str, languages: set[str], english: str | None) -> None:
     assert set(speakers_of(checkpoint)) == languages
-    assert speakers_of(checkpoint)["en"] == english
+    assert next(iter(speakers_of(checkpoint)["en"]), None) == english
     assert Parler.languages_with(Parler.Options(tts_model_name=checkpoint)) == languages
-    assert description_of(english).startswith(f"{english} speaks ")
+    (said,) = described(checkpoint, SpeakRequest("Hello", "en"))
+    assert said.startswith(f"{english or 'A woman'} speaks ")
     assert all(speakers <= set(MULTILINGUAL) for speakers in (set(speakers) for _, speakers in FAMILIES))
+
+
+def described(checkpoint: str, *requests: SpeakRequest, **options: object) -> list[str]:
+    """The descriptions that the model would be given, or the errors, for the requests of one batch."""
+    made: list[str] = []
+
+    class Undone(Parler):
+        """Without the model."""
+
+        def _speak(self, job: SpeakJob, description: str, text: str, least: int, most: int) -> None:
+            made.append(description)
+
+    class Asked(ListJob[SpeakRequest, AudioChunk]):
+        def fail(self, error: Exception) -> None:
+            made.append(str(error))
+
+    Undone(Parler.Options(tts_model_name=checkpoint, **options), Path(), Path()).run([Asked(each) for each in requests])
+    return made
+
+
+def test_each_request_has_a_speaker_of_its_own() -> None:
+    wanted = [("en", "Jon"), ("en", "Nobody"), ("en", ""), ("fr", "Jon"), ("en", "Emily")]
+    requests = [SpeakRequest("Hello", language, voice) for language, voice in wanted]
+    names = "Laura, Gary, Jon, Lea, Karen, Rick, Brenda, David, Eileen, Jordan, Mike, Yann, ..."
+    assert described("parler-tts/parler-tts-mini-v1", *requests, description="Laura whispers.") == [
+        description_of("Jon"),
+        f"tts: there is no voice 'Nobody'; there are {names}",
+        "Laura whispers.",
+        "tts: this Parler-TTS has no voice for 'fr'",
+        description_of("Emily"),
+    ]
+    french = SpeakRequest("Bonjour", "fr", "Jon")
+    assert described("parler-tts/parler-tts-mini-multilingual-v1.1", french) == [
+        "tts: there is no voice 'Jon'; there are Christine, Daniel, Michelle, Megan"
+    ]
+
+
+def test_of_a_checkpoint_that_nobody_knows_there_is_no_voice_to_choose() -> None:
+    assert described("/models/mine", SpeakRequest("Hello", "en", "Jon")) == [description_of("A woman")]
+    assert not Parler(Parler.Options(tts_model_name="/models/mine"), Path(), Path()).voices("en")
 
 
 @pytest.mark.parametrize(
@@ -145,8 +187,10 @@ async def speaking(folder: Path, **options: object) -> AsyncIterator[Worker[Spea
             await worker.close()
 
 
-async def say(worker: Worker[SpeakRequest, AudioChunk], text: str, language: str = "en") -> list[AudioChunk]:
-    async with worker.open(SpeakRequest(text, language)) as chunks:
+async def say(
+    worker: Worker[SpeakRequest, AudioChunk], text: str, language: str = "en", voice: str = ""
+) -> list[AudioChunk]:
+    async with worker.open(SpeakRequest(text, language, voice)) as chunks:
         return [chunk async for chunk in chunks]
 
 
@@ -201,6 +245,16 @@ async def test_each_language_has_its_voice_and_others_an_error(tiny: Path) -> No
         with pytest.raises(StageFailed, match="no voice for 'ja'"):
             await say(worker, "Hello", "ja")
         assert await say(worker, "Hello")
+
+
+@needs_environment
+async def test_a_speaker_may_be_named_and_has_to_be_known(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "parler-tts-mini-v1"
+    folder.symlink_to(tiny)
+    async with speaking(folder, tts_gen_min_new_tokens=64, tts_gen_max_new_tokens=64) as worker:
+        assert await say(worker, "Hello", voice="Jon")
+        with pytest.raises(StageFailed, match="there is no voice 'Nobody'; there are Laura, Gary"):
+            await say(worker, "Hello", voice="Nobody")
 
 
 @needs_environment

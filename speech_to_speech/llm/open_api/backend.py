@@ -139,18 +139,22 @@ class OpenApi:
             job.done()
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:
+        """What is asked for: a request may want a shorter answer than the options, and never a longer one."""
         options = self._options
         body: dict[str, Any] = {
             "model": options.open_api_model_name,
             "messages": [self._message(message) for message in request.messages],
             "stream": options.open_api_stream,
         }
-        if options.open_api_max_tokens is not None:
+        wanted = request.sampling
+        limits = [limit for limit in (wanted.max_tokens, options.open_api_max_tokens) if limit is not None]
+        if limits:
             # OpenAI's newer models refuse max_tokens. Older servers don't know max_completion_tokens.
             name = "max_completion_tokens" if self._client.base_url.host == OPENAI_HOST else "max_tokens"
-            body[name] = options.open_api_max_tokens
-        if options.open_api_temperature is not None:
-            body["temperature"] = options.open_api_temperature
+            body[name] = min(limits)
+        temperature = options.open_api_temperature if wanted.temperature is None else wanted.temperature
+        if temperature is not None:
+            body["temperature"] = temperature
         return body
 
     def _message(self, message: Message) -> dict[str, str]:

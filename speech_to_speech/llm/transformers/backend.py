@@ -89,7 +89,7 @@ class TransformersLlm:
         tokens = self._prompt(Message("user", "1")) * max(lengths)
         for count, length in (*((1, length) for length in lengths), (self.batch_limit, 16)):
             prompt = tokens[: min(length, self._model.longest_prompt)]
-            generations = [engine.add(prompt) for _ in range(count)]
+            generations = [engine.add(prompt, temperature=number % 2) for number in range(count)]
             for _ in range(WARM_UP_STEPS):
                 engine.step()
             for generation in generations:
@@ -132,7 +132,8 @@ class TransformersLlm:
             except StageFailed as error:
                 job.fail(error)
                 continue
-            generation = self._model.engine.add(prompt)
+            wanted = job.request.sampling
+            generation = self._model.engine.add(prompt, max_tokens=wanted.max_tokens, temperature=wanted.temperature)
             detokenizer = Detokenizer(self._model.tokenizer, self._model.silent_ids)
             self._answers[generation] = Answer(job, generation, detokenizer, self._model.prompts.opening)
 

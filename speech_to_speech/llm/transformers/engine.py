@@ -16,7 +16,7 @@ from typing import Any
 from speech_to_speech.errors import SettingsError
 from speech_to_speech.llm.transformers import attention
 from speech_to_speech.llm.transformers.kv_cache import CacheSize
-from speech_to_speech.llm.transformers.sampling import Sampling, add_min_new_tokens
+from speech_to_speech.llm.transformers.sampling import Sampling, add_processors
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ class Generation:
     name: str
     pages: int
     """The pages that the request may come to fill."""
+    max_new_tokens: int
+    temperature: float
     tokens: list[int] = field(default_factory=list)
     ended: bool = False
     error: str | None = None
@@ -95,7 +97,7 @@ class Engine:
                 auto_switch_to_flash=False,  # the attention was chosen when the model was loaded
             ),
         )
-        add_min_new_tokens(self._manager.logit_processor, self._sampling)
+        add_processors(self._manager.logit_processor, self._sampling)
         processor = self._manager._create_batch_processor()
         self._take_step = (processor.prepare_next_batch, processor._generation_step, processor.update_batch)
         self._manager.batch_processor = self._processor = processor
@@ -137,10 +139,19 @@ class Engine:
         tables = (allocator.block_table for allocator in self._processor.cache.cache_allocators.values())
         return len({page for table in tables for pages in table.values() for page in pages})
 
-    def add(self, prompt: Sequence[int]) -> Generation:
-        """A new request, of `size.request_tokens` at most with its answer."""
-        pages = -(-(len(prompt) + self._sampling.max_new_tokens) // self.size.page)
-        generation = Generation(list(prompt), next(self._names), pages)
+    def add(
+        self, prompt: Sequence[int], *, max_tokens: int | None = None, temperature: float | None = None
+    ) -> Generation:
+        """A new request, of `size.request_tokens` at most with its answer.
+
+        `max_tokens` makes the answer shorter than the options say, never longer; with a `temperature` of 0 it has the
+        likeliest tokens. None: as the options say.
+        """
+        own = self._sampling
+        longest = own.max_new_tokens if max_tokens is None else min(max_tokens, own.max_new_tokens)
+        pages = -(-(len(prompt) + longest) // self.size.page)
+        temperature = own.temperature if temperature is None else float(temperature)
+        generation = Generation(list(prompt), next(self._names), pages, longest, temperature)
         self._waiting.append(generation)
         return generation
 
@@ -185,9 +196,10 @@ class Engine:
             self._manager.add_request(
                 generation.prompt,
                 request_id=generation.name,
-                max_new_tokens=self._sampling.max_new_tokens,
+                max_new_tokens=generation.max_new_tokens,
                 eos_token_id=list(self._sampling.eos_ids),
                 streaming=True,
+                temperature=generation.temperature,
             )
 
     def _make_room(self) -> None:

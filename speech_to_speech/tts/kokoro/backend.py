@@ -7,15 +7,24 @@ library says when each word begins.
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from speech_to_speech.audio.samples import to_pcm
 from speech_to_speech.errors import BackendMissing, SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest, WordStart
-from speech_to_speech.tts.kokoro.languages import BRITISH, LANGUAGES, Phonemes, check, phonemiser
-from speech_to_speech.tts.kokoro.model import REPOSITORY, SAMPLE_RATE_HZ, load_model, load_voice, pieces, pipeline
+from speech_to_speech.tts.base import no_voice
+from speech_to_speech.tts.kokoro.languages import LANGUAGES, Phonemes, check, phonemiser
+from speech_to_speech.tts.kokoro.model import (
+    REPOSITORY,
+    SAMPLE_RATE_HZ,
+    load_model,
+    load_voice,
+    load_voices,
+    pieces,
+    pipeline,
+)
 from speech_to_speech.weights import checkpoints
 from speech_to_speech.weights.downloads import Download
 from speech_to_speech.workers.model import Job, ListJob, WorkerKind
@@ -41,11 +50,15 @@ SAMPLES = {
 
 @dataclass(frozen=True)
 class Speaker:
-    """One language: what makes phonemes of a text, and what speaks them with a voice."""
+    """One language: what makes phonemes of a text, and what speaks them with a voice, by default with `voice`."""
 
     phonemes: Callable[[str], Phonemes]
     pipeline: Any
     voice: str
+
+    @property
+    def voices(self) -> Collection[str]:
+        return sorted(self.pipeline.voices)
 
 
 class Kokoro:
@@ -96,7 +109,7 @@ class Kokoro:
         @property
         def voices_language(self) -> str | None:
             """The language that `kokoro_voice` speaks."""
-            codes = {known.code: language for language, known in LANGUAGES.items()} | {BRITISH: "en"}
+            codes = {letter: language for language, known in LANGUAGES.items() for letter in known.letters}
             return codes.get((self.kokoro_voice or "")[:1])
 
     def __init__(self, options: Options) -> None:
@@ -120,9 +133,9 @@ class Kokoro:
             flag = "kokoro_model_name"
             if options.kokoro_voice is not None and options.voices_language == language:
                 voice, code, flag = options.kokoro_voice, options.kokoro_voice[0], "kokoro_voice"
-            styles = load_voice(folder, voice, device, flag=flag)
             speaks = pipeline(code, model)
-            speaks.voices[voice] = styles
+            speaks.voices[voice] = load_voice(folder, voice, device, flag=flag)
+            speaks.voices |= load_voices(folder, LANGUAGES[language].letters, device, flag="kokoro_model_name")
             name, flag = language, "kokoro_languages"
             if language == "en":
                 name, flag = options.kokoro_english_tagger, "kokoro_english_tagger"
@@ -165,6 +178,13 @@ class Kokoro:
             check("en", self._options.kokoro_english_tagger)
         return available
 
+    def voices(self, language: str) -> Collection[str]:
+        """Those of the checkpoint that speak the language.
+
+        English is loaded with one accent, British if `kokoro_voice` is: voices of the other get its phonemes too.
+        """
+        return self._speakers[language].voices if language in self._speakers else ()
+
     def warm_up(self) -> None:
         for language, speaker in self._speakers.items():
             speaker.phonemes(SAMPLES[language])  # some languages read their dictionaries now
@@ -183,9 +203,12 @@ class Kokoro:
         if language not in self._speakers:
             raise StageFailed("tts", f"Kokoro does not speak {language!r} here")
         speaker = self._speakers[language]
+        voice = job.request.voice or speaker.voice
+        if voice not in speaker.voices:
+            raise no_voice(voice, speaker.voices)
         written = 0  # characters of the text whose words were placed
         made_ms = 0.0
-        for result in self._results(job, speaker):
+        for result in self._results(job, speaker, voice):
             words, written = _words(result.tokens or (), job.request.text, written, made_ms)
             samples = result.audio.numpy()
             size = CHUNK_MS * SAMPLE_RATE_HZ // 1000
@@ -198,14 +221,14 @@ class Kokoro:
                 job.emit(AudioChunk(to_pcm(chunk), SAMPLE_RATE_HZ, begin_here))
                 made_ms = end_ms
 
-    def _results(self, job: Job[SpeakRequest, AudioChunk], speaker: Speaker) -> Iterator[Any]:
+    def _results(self, job: Job[SpeakRequest, AudioChunk], speaker: Speaker, voice: str) -> Iterator[Any]:
         """What the library makes of a text, part by part; nothing of a text without phonemes that it knows."""
         known = speaker.pipeline.model.vocab
         for piece in pieces(speaker.phonemes(job.request.text)):
             said = piece if isinstance(piece, str) else "".join(token.phonemes or "" for token in piece)
             if not any(phoneme in known and phoneme.isalpha() for phoneme in said):
                 continue
-            results = speaker.pipeline.generate_from_tokens(piece, speaker.voice, self._options.kokoro_speed)
+            results = speaker.pipeline.generate_from_tokens(piece, voice, self._options.kokoro_speed)
             while not job.cancelled and (result := next(results, None)) is not None:
                 yield result
 

@@ -18,6 +18,7 @@ from speech_to_speech.config.registry import extra
 from speech_to_speech.errors import BackendMissing
 from speech_to_speech.tts.kokoro.tagger import TAGGER
 
+AMERICAN, BRITISH = "a", "b"  # the library has two codes for English
 Phonemes = str | list[Any]
 """Phonemes, or misaki's tokens (`MToken`), which know the words that they belong to."""
 
@@ -33,6 +34,11 @@ class KokoroLanguage:
     install: str = ""
 
     @property
+    def letters(self) -> str:
+        """What the names of its voices begin with."""
+        return self.code + BRITISH if self.code == AMERICAN else self.code
+
+    @property
     def missing(self) -> list[str]:
         """The packages it needs that are not installed; none of them is imported to find out."""
         return [package for package in self.needs if importlib.util.find_spec(package) is None]
@@ -40,7 +46,7 @@ class KokoroLanguage:
 
 # https://huggingface.co/hexgrad/Kokoro-82M/blob/main/VOICES.md
 LANGUAGES = {
-    "en": KokoroLanguage("a", "af_heart"),
+    "en": KokoroLanguage(AMERICAN, "af_heart"),
     "es": KokoroLanguage("e", "ef_dora", "es"),
     "fr": KokoroLanguage("f", "ff_siwis", "fr-fr"),
     "hi": KokoroLanguage("h", "hf_alpha", "hi"),
@@ -59,7 +65,6 @@ LANGUAGES = {
         install=extra("kokoro"),
     ),
 }
-BRITISH = "b"
 
 
 def check(language: str, tagger: str) -> None:

@@ -1,5 +1,6 @@
 """Kokoro-82M's weights and voices, loaded by its library with nothing left to chance or to the network."""
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from speech_to_speech.weights import checkpoints
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 REPOSITORY = "hexgrad/Kokoro-82M"
 WEIGHTS = "kokoro-v1_0.pth"
@@ -74,9 +77,7 @@ def load_voice(folder: Path, voice: str, device: "torch.device", *, flag: str) -
 
     file = folder / "voices" / f"{voice}.pt"
     if not file.is_file():
-        there = sorted(path.stem for path in file.parent.glob(f"{voice[:1]}*.pt")) or sorted(
-            path.stem for path in file.parent.glob("*.pt")
-        )
+        there = voice_names(folder, voice[:1]) or voice_names(folder, "a-z")
         raise SettingsError(f"{flag}: unknown voice {voice!r}; there are {', '.join(there) or 'none'}")
     try:
         pack = torch.load(file, map_location=device, weights_only=True)
@@ -88,6 +89,22 @@ def load_voice(folder: Path, voice: str, device: "torch.device", *, flag: str) -
     if len(styles) < MAX_PHONEMES:
         raise SettingsError(f"{flag}: the voice {file} has {len(styles)} styles, not {MAX_PHONEMES}")
     return styles  # type: ignore[no-any-return]  # torch.load is not typed
+
+
+def voice_names(folder: Path, letters: str) -> list[str]:
+    """The voices in a checkpoint's folder whose names begin with one of these letters."""
+    return sorted(file.stem for file in folder.glob(f"voices/[{letters}][fm]_*.pt"))
+
+
+def load_voices(folder: Path, letters: str, device: "torch.device", *, flag: str) -> dict[str, "torch.Tensor"]:
+    """Those voices by their names; a broken one is left out with a warning."""
+    voices = {}
+    for name in voice_names(folder, letters):
+        try:
+            voices[name] = load_voice(folder, name, device, flag=flag)
+        except SettingsError as error:
+            logger.warning("%s", error)
+    return voices
 
 
 def pipeline(code: str, model: Any) -> Any:

@@ -9,13 +9,14 @@ import logging
 import re
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from speech_to_speech.errors import CheckpointError, SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest
+from speech_to_speech.tts.base import no_voice
 from speech_to_speech.tts.melo import models as melo_models
 from speech_to_speech.weights.devices import check_device
 from speech_to_speech.weights.downloads import Download
@@ -40,6 +41,15 @@ PROBLEM_LIMIT = 300  # characters of an error of the library
 DICTIONARY = Path(__file__).parents[3] / "fast_unidic" / "dictionary"
 
 SpeakJob = Job[SpeakRequest, AudioChunk]
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A language's model, its speakers with their numbers, and the name of the one who speaks by default."""
+
+    model: Any
+    speakers: dict[str, int]
+    speaker: str
 
 
 class Melo:
@@ -86,7 +96,7 @@ class Melo:
         """`dictionary` is a folder for MeCab; None: it takes a package of its environment."""
         self._options = options
         self._dictionary = dictionary
-        self._voices: dict[str, tuple[Any, int]] = {}  # model and speaker's number, by language
+        self._voices: dict[str, Voice] = {}  # by language
 
     @classmethod
     def languages_with(cls, options: Options) -> frozenset[str]:
@@ -141,8 +151,12 @@ class Melo:
             speakers = dict(model.hps.data.spk2id)
             if speaker not in speakers:
                 raise SettingsError(f"melo_speaker_to_id: the model has {', '.join(speakers)}, not {speaker}")
-            self._voices[code] = model, speakers[speaker]
+            self._voices[code] = Voice(model, speakers, speaker)
             logger.info("tts: MeloTTS %s, %s", language, speaker)
+
+    def voices(self, language: str) -> Collection[str]:
+        """The speakers of the language's model: several of English, one of each other language."""
+        return self._voices[language].speakers if language in self._voices else ()
 
     def warm_up(self) -> None:
         for code in self._voices:
@@ -150,15 +164,24 @@ class Melo:
 
     def run(self, jobs: Sequence[SpeakJob]) -> None:
         for job in jobs:
-            if job.request.language not in self._voices:
-                job.fail(StageFailed("tts", f"this MeloTTS has no voice for {job.request.language!r}"))
-                continue
-            for sentence in sentences(job.request.text):
-                if not job.cancelled:
-                    self._speak(job, sentence)
+            try:
+                self._speak(job)
+            except StageFailed as error:
+                job.fail(error)
 
-    def _speak(self, job: SpeakJob, sentence: str) -> None:
-        model, speaker = self._voices[job.request.language]
+    def _speak(self, job: SpeakJob) -> None:
+        language = job.request.language
+        if language not in self._voices:
+            raise StageFailed("tts", f"this MeloTTS has no voice for {language!r}")
+        voice = self._voices[language]
+        speaker = job.request.voice or voice.speaker
+        if speaker not in voice.speakers:
+            raise no_voice(speaker, voice.speakers)
+        for sentence in sentences(job.request.text):
+            if not job.cancelled:
+                self._say(job, sentence, voice.model, voice.speakers[speaker])
+
+    def _say(self, job: SpeakJob, sentence: str, model: Any, speaker: int) -> None:
         sample_rate_hz = int(model.hps.data.sampling_rate)
         audio = model.tts_to_file(sentence, speaker, speed=self._options.melo_speed, quiet=True)
         pcm = (audio.clip(-1, 1) * 32767).astype("<i2").tobytes()

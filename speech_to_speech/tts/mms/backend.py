@@ -69,7 +69,8 @@ class Speaking:
 
 class FacebookMms:
     """A voice for each of more than 60 languages. Sentences of a language share the model's calls; requests in a
-    language that is not loaded yet wait for it while others are spoken."""
+    language that is not loaded yet wait for it while others are spoken. A language has one voice, so the voice that a
+    request names is ignored."""
 
     worker: ClassVar[WorkerKind] = "thread"
     batch_limit: ClassVar[int] = 32

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 from speech_to_speech.errors import CheckpointError, SettingsError, StageFailed
 from speech_to_speech.frames import AudioChunk, SpeakRequest
-from speech_to_speech.tts.parler.speakers import MULTILINGUAL, description_of, speakers_of
+from speech_to_speech.tts.base import no_voice
+from speech_to_speech.tts.parler.speakers import MULTILINGUAL, NOBODY, description_of, speakers_of
 from speech_to_speech.weights.devices import DTYPES, check_device
 from speech_to_speech.weights.downloads import Download
 from speech_to_speech.workers.model import Job, ListJob, WorkerKind
@@ -94,10 +95,10 @@ class Parler:
         self._folder = folder
         self._tokenizer_of_descriptions = descriptions
         self._speakers = speakers_of(options.tts_model_name)
-        self._descriptions: dict[str, Any] = {}  # tokens, by language
         self._model: Any
         self._device: Any
         self._prompt_tokenizer: Any
+        self._description_tokenizer: Any
         self._streamer_class: Any
 
     @classmethod
@@ -154,11 +155,8 @@ class Parler:
             require_memory(self._folder, self._device, dtype, flag="tts_model_name")
             model = ParlerTTSForConditionalGeneration.from_pretrained(self._folder, torch_dtype=dtype)
             self._prompt_tokenizer = AutoTokenizer.from_pretrained(self._folder)
-            tokenizer = AutoTokenizer.from_pretrained(self._tokenizer_of_descriptions)
+            self._description_tokenizer = AutoTokenizer.from_pretrained(self._tokenizer_of_descriptions)
             self._model = model.to(self._device).eval()
-        for language, speaker in self._speakers.items():
-            description = options.description or description_of(speaker)
-            self._descriptions[language] = tokenizer(description, return_tensors="pt").to(self._device)
         self._streamer_class = streamer_class(ParlerTTSStreamer)
         if options.tts_compile_mode is not None:
             # parler-tts 0.2.3 asks for what transformers 4.46.1, its own pin, calls `batch_size`.
@@ -173,32 +171,54 @@ class Parler:
         Raises:
             SettingsError: torch.compile failed.
         """
-        language = next(iter(self._descriptions))
+        language = next(iter(self._speakers))
         if self._options.tts_compile_mode is None:
             self.run([ListJob(SpeakRequest("Ready.", language))])
             return
         try:
             for power in range(self._options.max_prompt_pad_length + 1):
                 for _ in range(2):
-                    self._speak(ListJob(SpeakRequest("", language)), "a " * 2**power, least=0, most=32)
+                    job = ListJob[SpeakRequest, AudioChunk](SpeakRequest("", language))
+                    self._speak(job, self._description(job.request), "a " * 2**power, least=0, most=32)
         except Exception as error:
             problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise SettingsError(f"tts_compile_mode: compiling failed, leave it out ({problem})") from error
 
+    def voices(self, language: str) -> Collection[str]:
+        """The speakers that the checkpoint was taught by name; of one that is not published nobody is known."""
+        return self._speakers.get(language, ())
+
     def run(self, jobs: Sequence[SpeakJob]) -> None:
         options = self._options
         for job in jobs:
-            if job.request.language not in self._descriptions:
-                job.fail(StageFailed("tts", f"this Parler-TTS has no voice for {job.request.language!r}"))
+            try:
+                description = self._description(job.request)
+            except StageFailed as error:
+                job.fail(error)
                 continue
             for part in parts(job.request.text, options.tts_gen_max_new_tokens // FRAMES_PER_CHARACTER):
                 if not job.cancelled:
-                    self._speak(job, part, options.tts_gen_min_new_tokens, options.tts_gen_max_new_tokens)
+                    self._speak(job, description, part, options.tts_gen_min_new_tokens, options.tts_gen_max_new_tokens)
 
-    def _speak(self, job: SpeakJob, text: str, least: int, most: int) -> None:
+    def _description(self, request: SpeakRequest) -> str:
+        """How a request is to be spoken: a speaker that it names comes before the options.
+
+        Raises:
+            StageFailed: the checkpoint does not know the speaker, or the language.
+        """
+        if request.language not in self._speakers:
+            raise StageFailed("tts", f"this Parler-TTS has no voice for {request.language!r}")
+        names = self._speakers[request.language]
+        if not request.voice or not names:
+            return self._options.description or description_of(next(iter(names), NOBODY))
+        if request.voice not in names:
+            raise no_voice(request.voice, names)
+        return description_of(request.voice)
+
+    def _speak(self, job: SpeakJob, description: str, text: str, least: int, most: int) -> None:
         import torch
 
-        described = self._descriptions[job.request.language]
+        described = self._description_tokenizer(description, return_tensors="pt").to(self._device)
         prompt = self._prompt(text)
         encoder = self._model.audio_encoder.config
         frames = max(int(encoder.frame_rate * self._options.play_steps_s), self._model.decoder.num_codebooks + 6)
