@@ -30,7 +30,7 @@ from speech_to_speech.errors import (
     SpeechToSpeechError,
     first_of,
 )
-from speech_to_speech.frames import AudioChunk, VadEvent, VoiceContinued, VoiceStopped
+from speech_to_speech.frames import SAMPLE_RATE_HZ, AudioChunk, VadEvent, VoiceContinued, VoiceStopped
 from speech_to_speech.vad.base import WINDOW_MS
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Session:
         self._pipeline = pipeline
         self._metrics = metrics
         self._client = client
-        self._resampler = Resampler()
+        self._resampler = Resampler() if playback.rate_hz != SAMPLE_RATE_HZ else None
         echoes = playback.full_duplex and playback.echoes and playback.paced
         self._echo = EchoGuard() if echoes else None
         clean = self._without_echo if self._echo is not None else None
@@ -186,11 +186,12 @@ class Session:
     async def hear(self, pcm: bytes) -> None:
         """Take in audio of any length: int16 mono at the playback's rate. Waits while the VAD is behind."""
         self._last_heard_of = self._last_audio = time.monotonic()
-        pcm = self._resampler.push(AudioChunk(pcm, self.playback.rate_hz))
+        if self._resampler is not None:
+            pcm = self._resampler.push(AudioChunk(pcm, self.playback.rate_hz))
         self._stream.push(pcm)
-        if self._stream.listening:
+        if self._stream.is_behind:
             await self._stream.drain()
-        else:
+        elif not self._stream.listening:
             self._metrics.dropped_bytes.inc(len(pcm))
 
     def report(self, turn_id: str, played_ms: float) -> None:

@@ -375,10 +375,7 @@ async def test_speculation_can_be_switched_off_and_on() -> None:
 @pytest.mark.parametrize("rate_hz", [8_000, 24_000, 48_000])
 @in_virtual_time
 async def test_sound_has_the_clients_rate_both_ways(rate_hz: int) -> None:
-    async with conversation() as talk:
-        talk.session.playback = dataclasses.replace(
-            talk.session.playback, rate_hz=rate_hz, block_bytes=pcm_bytes(32, rate_hz)
-        )
+    async with conversation(rate_hz=rate_hz) as talk:
         level = (5000).to_bytes(2, "little")
         for _ in range(20):
             await anyio.sleep(0.032)
@@ -401,8 +398,8 @@ async def test_a_voice_of_the_clients_rate_is_not_resampled() -> None:
     def speak(job: Job[Any, Any]) -> None:
         job.emit(AudioChunk(odd, 24_000))
 
-    async with conversation(paced=False, full_duplex=False) as talk:
-        talk.session.playback = dataclasses.replace(talk.session.playback, rate_hz=24_000, block_bytes=len(odd))
+    async with conversation(paced=False, full_duplex=False, rate_hz=24_000) as talk:
+        talk.session.playback = dataclasses.replace(talk.session.playback, block_bytes=len(odd))
         talk.service.script.tts = speak
         await talk.session.respond("one")
         await talk.until_done()

@@ -9,6 +9,7 @@ import anyio
 import numpy as np
 import pytest
 from service import eventually
+from speech import spoken
 
 from speech_to_speech.audio.samples import Resampler, to_pcm
 from speech_to_speech.conversation.endpointing import Endpointer, EndpointOptions
@@ -260,7 +261,7 @@ def test_quiet_speech_triggers(silero: SileroVad) -> None:
 @pytest.mark.parametrize("voice", ["en-us", "en-gb-scotland", "en-us+f2", "en-us+f4", "en-us+m3", "en-us+klatt"])
 @pytest.mark.parametrize("rate", [150, 220])
 def test_one_short_word_is_an_utterance(silero: SileroVad, word: str, voice: str, rate: int) -> None:
-    pcm = silence(500) + say(word, espeak_voice=voice, espeak_rate=rate) + silence(500)
+    pcm = silence(500) + spoken(word, voice, rate) + silence(500)
     started, stopped = events_of(silero, pcm)
     assert isinstance(started, VoiceStarted)
     assert isinstance(stopped, VoiceStopped)

@@ -560,10 +560,12 @@ class Service:
     tasks: TaskGroup
     talks: list[Talk] = field(default_factory=list)
 
-    def call(self, *, full_duplex: bool = True, paced: bool = True, send_ms: float | None = None) -> Talk:
+    def call(
+        self, *, full_duplex: bool = True, paced: bool = True, send_ms: float | None = None, rate_hz: int = 16_000
+    ) -> Talk:
         """Somebody calls."""
         client = Client(clock(), send_ms)
-        playback = self.playback(full_duplex=full_duplex, paced=paced)
+        playback = self.playback(full_duplex=full_duplex, paced=paced, rate_hz=rate_hz)
         name = f"s{len(self.talks)}"
         session = Session(name, self.models.pipeline, self.metrics, client, playback, session_options(self.settings))
         talk = Talk(self, session, client)
@@ -571,10 +573,11 @@ class Service:
         self.tasks.start_soon(talk.run, name=name)
         return talk
 
-    def playback(self, *, full_duplex: bool, paced: bool) -> Playback:
+    def playback(self, *, full_duplex: bool, paced: bool, rate_hz: int) -> Playback:
         return dataclasses.replace(
             playback(self.settings),
-            block_bytes=WINDOW_BYTES,
+            rate_hz=rate_hz,
+            block_bytes=pcm_bytes(WINDOW_MS, rate_hz),
             paced=paced,
             full_duplex=full_duplex,
             holds=full_duplex,
@@ -629,10 +632,14 @@ async def service(*flags: str) -> AsyncIterator[Service]:
 
 @contextlib.asynccontextmanager
 async def conversation(
-    *flags: str, full_duplex: bool = True, paced: bool = True, send_ms: float | None = None
+    *flags: str,
+    full_duplex: bool = True,
+    paced: bool = True,
+    send_ms: float | None = None,
+    rate_hz: int = 16_000,
 ) -> AsyncIterator[Talk]:
     """One who talks with a service of its own; it begins at 0 ms."""
     async with service(*flags) as here:
-        talk = here.call(full_duplex=full_duplex, paced=paced, send_ms=send_ms)
+        talk = here.call(full_duplex=full_duplex, paced=paced, send_ms=send_ms, rate_hz=rate_hz)
         await anyio.lowlevel.checkpoint()  # the session begins
         yield talk

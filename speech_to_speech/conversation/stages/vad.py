@@ -87,9 +87,14 @@ class VadStream:
             self.reset()
             self.listening = True
 
+    @property
+    def is_behind(self) -> bool:
+        """More audio waits for the VAD than one session may have there."""
+        return len(self._buffer) > BACKLOG_BYTES and not self._closed
+
     async def drain(self) -> None:
-        """Wait while more audio waits for the VAD than one session may have there."""
-        while len(self._buffer) > BACKLOG_BYTES and not self._closed:
+        """Wait while that is so."""
+        while self.is_behind:
             self._drained = anyio.Event()
             await self._drained.wait()
 
@@ -193,14 +198,19 @@ class VadStream:
         self._tell_judged()
 
     def _enqueue(self) -> None:
-        while not self._detects and self.has_window and not self._queued:
-            window, *_ = self.take_window()
-            self._failing = False
-            self._tell(self._endpointer.push(window, 1.0))
-        if self.has_window and not self._queued:
+        if not self._detects:
+            self._take_all()
+        if not self._queued and self.has_window:
             self._queued = True
             self._stage.enqueue(self)
         self._tell_judged()
+
+    def _take_all(self) -> None:
+        """All that has come belongs to the utterance, unless earlier windows are still being judged."""
+        while self.has_window and not self._queued:
+            window, *_ = self.take_window()
+            self._failing = False
+            self._tell(self._endpointer.push(window, 1.0))
 
     def _tell_judged(self) -> None:
         if self._judged is not None and not self._has_unjudged:

@@ -22,7 +22,6 @@ from speech_to_speech.wire.ws.messages import (
     DONE,
     UNTOLD,
     PlaybackReport,
-    Say,
     StreamOptions,
     block_bytes,
     decode_message,
@@ -156,6 +155,7 @@ class Reader:
         self._options = options
         self._max_message_bytes = max_message_bytes
         self._bad_messages_left = bad_message_limit
+        self._client_block = 0  # bytes of the client's last message of PCM
         self._decoder = mp3.Mp3Decoder() if options.codec == "mp3" else None
         self._decoding = False  # true while a message is in hand
 
@@ -177,32 +177,32 @@ class Reader:
             raise MessageTooBig(f"messages may have {self._max_message_bytes} bytes, this one has {len(content)}")
         self._session.touch()
         try:
-            match decode_message(message, self._options):
-                case PlaybackReport(_, turn_id, played_ms):
-                    self._session.report(turn_id, played_ms)
-                case Say(_, text):
-                    await self._session.respond(text, interrupt=True)
-                case b"":
-                    pass
-                case audio if self._decoder is not None:
-                    await self._decode(audio, self._decoder)
-                case audio:
-                    await self._hear(audio)
+            decoded = decode_message(message, self._options)
+            if isinstance(decoded, bytes):
+                await self._take_audio(decoded)
+            elif isinstance(decoded, PlaybackReport):
+                self._session.report(decoded.turn_id, decoded.played_ms)
+            else:
+                await self._session.respond(decoded.text, interrupt=True)
         except BadMessage as error:
             await self._count(error)
+
+    async def _take_audio(self, audio: bytes) -> None:
+        """Replies come in blocks of the size that the client sends."""
+        if self._decoder is not None:
+            await self._decode(audio, self._decoder)
+        elif audio:
+            if len(audio) != self._client_block:
+                self._client_block = len(audio)
+                block = block_bytes(len(audio), self._options.rate)
+                self._session.playback = dataclasses.replace(self._session.playback, block_bytes=block)
+            await self._session.hear(audio)
 
     async def _count(self, error: BadMessage) -> None:
         self._bad_messages_left -= 1
         if self._bad_messages_left <= 0:
             raise error
         await self._session.tell_error(error)
-
-    async def _hear(self, pcm: bytes) -> None:
-        """Replies come in blocks of the size that the client sends."""
-        block, playback = block_bytes(len(pcm), self._options.rate), self._session.playback
-        if block != playback.block_bytes:
-            self._session.playback = dataclasses.replace(playback, block_bytes=block)
-        await self._session.hear(pcm)
 
     # MP3.
 
