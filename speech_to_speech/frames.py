@@ -63,9 +63,10 @@ class VoiceResumed:
 
 @dataclass(frozen=True, slots=True)
 class VoiceDiscarded:
-    """What began was too short to be an utterance: nothing follows."""
+    """What began was too short to be an utterance, or the client takes it back (`cleared`): nothing follows."""
 
     audio_ms: float
+    cleared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

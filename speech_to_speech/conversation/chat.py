@@ -11,6 +11,7 @@ from speech_to_speech.languages import NAMES
 from speech_to_speech.text import join_text
 
 SILENCE = "(silence)"  # stands for a user who has said nothing, since models want a last word to answer
+ITEMS_EACH = 8  # an exchange has two items, or more where the service speaks several times in a row
 GREETED = 'You began the conversation with: "{}"'
 
 
@@ -74,7 +75,7 @@ class Chat:
         del self._items[self._position(item_id)]
 
     def truncate(self, item_id: str, played_ms: float) -> None:
-        """So much, and no more, was heard of a reply.
+        """So much was heard of a reply: what counts from now on.
 
         Raises:
             ItemUnknown: there is no spoken reply of that id.
@@ -121,4 +122,5 @@ class Chat:
         """What is older than the last `size` exchanges goes."""
         begins = [position for position, item in enumerate(self._items) if item.role == "user"]
         if len(begins) > self._size:
-            del self._items[: begins[-self._size]]
+            del self._items[: begins[-self._size] if self._size else None]
+        del self._items[: -ITEMS_EACH * (self._size + 1)]

@@ -101,7 +101,7 @@ class Endpointer:
 
     def clear(self) -> list[VadEvent]:
         """Drop the utterance, if there is one."""
-        return [VoiceDiscarded(self._ended().audio_ms)] if self._speaking else []
+        return [VoiceDiscarded(self._ended().audio_ms, cleared=True)] if self._speaking else []
 
     def reset(self, position_ms: float) -> None:
         """Forget everything and go on at `position_ms`: the audio up to there was not listened to."""

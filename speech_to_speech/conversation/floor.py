@@ -42,7 +42,7 @@ from speech_to_speech.frames import (
     pcm_bytes,
 )
 from speech_to_speech.turn.base import TurnRequest
-from speech_to_speech.workers.worker import Claim
+from speech_to_speech.workers.worker import Claim, Evicted
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +111,9 @@ class Floor:
                 self._partials.begin(utterance.turn_id)
                 await self._hear_part(utterance, utterance.unheard + pcm)
                 utterance.unheard = b""
-            case VoiceDiscarded(audio_ms):
+            case VoiceDiscarded(audio_ms, cleared):
                 self._leave()
-                if utterance.transcripts or utterance.unheard:
+                if not cleared and (utterance.transcripts or utterance.unheard):
                     self._left_over = LeftOver(utterance.transcripts, utterance.unheard)
                 await self._discard(utterance, audio_ms)
             case VoiceStopped():
@@ -240,7 +240,7 @@ class Floor:
     def _forgives(self, utterance: Utterance, reply: Reply, error: Exception) -> bool:
         """There is no turn that has failed: a speculation is begun anew at the endpoint."""
         if reply.claim.speculative:
-            reply.error = error
+            reply.failed = True
             if utterance.reply is reply and not reply.judged:
                 self._stream.end_after(self._detection.endpointing.min_silence_ms)
             logger.debug("turn=%s speculation failed: %s", reply.turn_id, error)
@@ -290,6 +290,7 @@ class Floor:
         if not stopped.wants_answer:
             self._drop_speculation(utterance)
             self._tasks.start_soon(self._note, utterance, stopped)
+            await self._resume_reply()
             return
         if self._options.turn_detection is None:
             await self._interrupt(utterance)
@@ -384,7 +385,7 @@ class Floor:
                 record, claim = dataclasses.replace(utterance.record), Claim(speculative=True)
                 so_far = await self._pipeline.stt.transcribe(pcm, self._options.language, record, claim)
                 interrupts = not self._is_backchannel(so_far.text, so_far.language)
-            except StageError:
+            except (StageError, Evicted):
                 interrupts = True
         if self._utterance is utterance and interrupts:
             await self._interrupt(utterance)

@@ -16,7 +16,7 @@ from speech_to_speech.conversation.stages.stt import SttStage
 from speech_to_speech.errors import StageError
 from speech_to_speech.frames import SpeechRequest
 from speech_to_speech.text import CJK, join_text
-from speech_to_speech.workers.worker import Claim
+from speech_to_speech.workers.worker import Claim, Evicted
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Partials:
         try:
             request = SpeechRequest(pcm, self._language)
             transcript = await self._stt.worker.call(request, Claim(speculative=True))
-        except StageError as error:
+        except (StageError, Evicted) as error:
             logger.debug("a partial transcript failed: %s", error)
         else:
             if stable is self._stable and self._turn_id is not None and (text := stable.push(transcript.text)):

@@ -56,7 +56,7 @@ class Playout:
 
     @property
     def rate_hz(self) -> int:
-        """Of the audio that `play` takes."""
+        """The sample rate of the audio that `play` takes."""
         return self._playback.rate_hz
 
     @property

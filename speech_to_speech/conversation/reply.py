@@ -43,14 +43,14 @@ class Reply:
         self.transcribed = not self.spoken
         self.answer = answer
         self.language = ""
-        """That of the answer; there when its words are."""
+        """The language of the answer, which is chosen when the words of the question are there."""
         self.playout = playout
         self.heard = Heard()
         self.tool_calls: list[ToolCall] = []
         self.claim = Claim(speculative=speculative, name=record.turn_id)
         self.scope = anyio.CancelScope()
-        self.error: Exception | None = None
-        """Why a speculation came to nothing."""
+        self.failed = False
+        """The speculation came to nothing."""
         self.judged = False
         """A turn detector has said how long to wait for its endpoint."""
         self._tell = tell
@@ -74,7 +74,7 @@ class Reply:
     @property
     def usable(self) -> bool:
         """What was done so far can become the turn's."""
-        return self.error is None and not self.claim.evicted
+        return not self.failed and not self.claim.evicted
 
     def take_words_of(self, failed: "Reply") -> None:
         """Spare a second transcript of the same speech."""

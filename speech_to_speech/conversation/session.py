@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 VAD_EVENTS = 8  # so many may wait while a part of a long utterance is transcribed; then the VAD waits too
 STALLED_S = 1.5  # after so long without audio a client has stopped sending
-MORE = 4  # so many events the window at hand may make beyond `VAD_EVENTS`
+MORE = 4  # so many events a window at hand, or the client, may make beyond `VAD_EVENTS`
 
 
 class Session:
@@ -121,8 +121,9 @@ class Session:
                         self._tasks.start_soon(self._greet, self.options.greeting)
                     await self._listen()
         except ExceptionGroup as group:
-            if not isinstance(error := first_of(group), ClientGone):
-                raise error from None
+            # The error is not kept in a variable: with its traceback it would keep the session in memory.
+            if not isinstance(first_of(group), ClientGone):
+                raise first_of(group) from None
             logger.debug("session=%s the client left", self.session_id)
         finally:
             self.on_quiet = None  # the protocol's part must not keep the session in memory
@@ -277,8 +278,8 @@ class Session:
             return
         if isinstance(event, VoiceStopped) and event.wants_answer and not self.playback.full_duplex:
             self._stream.deafen()
-        self._unhandled += 1
         self._vad_in.send_nowait((event, time.monotonic()))
+        self._unhandled += 1
         if waiting + 1 >= VAD_EVENTS:
             self._stream.pause()
 

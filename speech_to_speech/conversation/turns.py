@@ -2,7 +2,7 @@
 
 taken       the reply becomes certain, and is the active one
 cut         it is taken off before its end: interrupted, or cancelled
-ended       it was heard to its end, or has failed; `TurnEnded` is told, and the session listens again
+ended       it was cut, was heard to its end, or has failed; `TurnEnded` is told, and the session listens again
 """
 
 import logging
@@ -68,7 +68,7 @@ class Turns:
         """The chat's last reply, if it was interrupted: the client's last report on it may be to come."""
 
     def configure(self, options: SessionOptions) -> None:
-        """From the next reply on."""
+        """Take other options for the replies from the next one on."""
         self.options = options
         self.dialogue.configure(options)
 
@@ -176,7 +176,8 @@ class Turns:
             async with self._telling:
                 for event in last:
                     await self._client.send_event(event)
-                self._stream.listen()
+                if self.reply is None:  # a client that types is quick
+                    self._stream.listen()
                 await self._client.send_event(events.TurnEnded(record))
         except BaseException:
             record.outcome = "cancelled"
@@ -215,7 +216,7 @@ class Turns:
             await self._tell_of(reply, events.ReplyResumed(reply.turn_id))
 
     async def _tell_of(self, reply: Reply, event: events.Event) -> None:
-        """Not before its turn has begun for the client, nor when it is over."""
+        """Tell of a reply that is active, when the client knows that its turn has begun."""
         async with self._telling:
             if reply is self.reply:
                 await self._client.send_event(event)

@@ -31,9 +31,9 @@ class Utterance:
     """It has become a turn."""
     voiced_ms: float = 0.0
     excused_ms: float = 0.0
-    """Of that, what was a backchannel."""
+    """How much of `voiced_ms` was a backchannel."""
     asked_for_words: bool = False
-    """Over a reply, while it still went on."""
+    """Its words so far were asked for while it was said over a reply."""
 
     @property
     def turn_id(self) -> str:

@@ -73,7 +73,7 @@ class Models:
         logger.info("%s %s is ready", stage, getattr(self._settings, stage))
 
     def _languages(self) -> Collection[str]:
-        """Those that will be spoken."""
+        """The languages that will be spoken."""
         asked = SIX if self._settings.language == AUTO else (self._settings.language,)
         speakable = self.pipeline.speakable
         return [code for code in asked if speakable is None or code in speakable]

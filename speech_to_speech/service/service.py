@@ -23,7 +23,6 @@ from speech_to_speech.errors import (
     ServiceStopping,
     SessionRefused,
     SpeechToSpeechError,
-    first_of,
 )
 from speech_to_speech.service.models import Models, playback, session_options
 
@@ -89,7 +88,10 @@ class Service:
         """A method by itself, so that no session lives on in a local variable of `_watch`."""
         now = time.monotonic()
         for session in list(self.sessions):
-            session.check(now)
+            try:
+                session.check(now)
+            except Exception as defect:
+                self._fail(session, defect)
 
     def health(self) -> tuple[bool, dict[str, object]]:
         """Whether every model is loaded, warm and not stuck; and the particulars."""
@@ -129,13 +131,15 @@ class Service:
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._hold, session, tasks.cancel_scope)
-                with contextlib.suppress(ClientGone):
+                try:
                     yield session
+                except ClientGone:
+                    pass
+                except SpeechToSpeechError as error:
+                    session.end(_bare(error))
+                except Exception as defect:
+                    self._fail(session, defect)
                 session.end()
-        except* SpeechToSpeechError as group:
-            session.error = _first(group)
-        except* Exception as group:
-            self._fail(session, first_of(group))
         finally:
             await self._close(client, session.error)
             self.sessions.discard(session)
@@ -157,6 +161,7 @@ class Service:
 
     def _fail(self, session: Session, defect: BaseException) -> None:
         logger.error("session=%s failed by a defect", session.session_id, exc_info=defect)
+        session.end()
         session.error = InternalError("the service failed; its log has the trace")
 
     def _refuses(self) -> SessionRefused | None:
@@ -192,7 +197,7 @@ class Service:
                 await self._emptied.wait()
 
 
-def _first(group: BaseExceptionGroup[SpeechToSpeechError]) -> SpeechToSpeechError:
-    error = first_of(group)
-    assert isinstance(error, SpeechToSpeechError)
-    return error
+def _bare(error: SpeechToSpeechError) -> SpeechToSpeechError:
+    """The error without its traceback, which would keep the session that it is the reason of in memory."""
+    error.__context__ = None
+    return error.with_traceback(None)

@@ -424,3 +424,74 @@ async def test_a_call_of_a_tool_is_no_text_and_nobody_here_runs_it() -> None:
         talk.service.script.llm = virtual.answer("Noon.")
         await talk.take_turn()
         assert talk.client.outcomes == ["failed", "spoken"]
+
+
+# What was found wrong once.
+
+
+@in_virtual_time
+async def test_words_of_a_split_utterance_that_is_cleared_do_not_come_back() -> None:
+    words = {1000: "first", 2000: "second"}
+    async with conversation("--max_speech_ms=1000") as talk:
+        talk.service.script.stt = virtual.transcribe_levels(words)
+        await talk.say(1600, level=1000)
+        await talk.until(lambda client: client.of(events.SpeechTranscribed))
+        assert talk.session.clear()
+        await talk.say(640, level=2000)
+        await talk.pause(320)
+        await talk.until_done()
+        assert talk.client.transcripts == ["second"]
+
+
+@in_virtual_time
+async def test_half_duplex_is_deaf_while_text_is_answered_that_was_typed_as_a_reply_ended() -> None:
+    async with conversation(full_duplex=False) as talk:
+        talk.service.script.llm = LONG
+        await talk.session.respond("one")
+        await talk.until(lambda client: client.of(events.TurnEnded))
+        await talk.session.respond("two")
+        assert not talk.session.listening
+        await talk.until_done(2)
+        assert talk.session.listening
+
+
+@in_virtual_time
+async def test_an_utterance_does_not_end_for_a_stall_while_its_audio_still_waits() -> None:
+    async with conversation() as talk:
+        await talk.say(320)
+        talk.session._stream.pause()
+        await talk.say(320)
+        talk.session.check(virtual.clock().now + 2)
+        assert talk.client.told == ["SessionStarted", "SpeechStarted"]
+        talk.session._stream.resume()
+        await talk.pause(320)
+        await talk.until_done()
+        [asked] = talk.service.script.asked["stt"]
+        assert asked.request.pcm.startswith(virtual.sound(640))
+
+
+@in_virtual_time
+async def test_a_commit_waits_for_what_waits_for_the_floor_and_so_does_a_second_one() -> None:
+    async with conversation() as talk:
+        configure(talk, turn_detection=None)
+        talk.session._stream.pause()
+        await talk.session.hear(virtual.sound(500))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(talk.session.commit)
+            tasks.start_soon(talk.session.commit)
+            await anyio.sleep(0.1)
+            assert talk.client.told == ["SessionStarted"]
+            talk.session._stream.resume()
+        await talk.until_done()
+        [asked] = talk.service.script.asked["stt"]
+        assert asked.request.pcm.rstrip(b"\0") == virtual.sound(500).rstrip(b"\0")
+        assert talk.client.outcomes == ["spoken"]
+
+
+@in_virtual_time
+async def test_the_chat_is_bounded_also_where_nobody_asks() -> None:
+    async with conversation() as talk:
+        for _ in range(50):
+            await talk.session.respond(answer="Yes.")
+            await talk.until_done(len(talk.client.of(events.TurnRequested)))
+        assert 2 < len(items(talk)) < 30

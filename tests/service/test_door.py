@@ -5,7 +5,9 @@ It knows nothing of `/ws`, and `/ws` nothing of it: both talk to the door.
 
 import contextlib
 import dataclasses
+import gc
 import math
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -236,3 +238,35 @@ async def test_a_drain_waits_for_a_turn_and_tells_the_client_why(script: Script)
             assert ended.record.outcome == "spoken"
             assert isinstance(await one.until(SpeechToSpeechError), ServiceStopping)
         assert one.service.sessions == set()
+
+
+@pytest.mark.parametrize("how", ["refused", "gone"])
+async def test_a_session_leaves_memory_without_the_garbage_collector(how: str, script: Script) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with service_running() as service:
+            async with talk(service) as one:
+                await one.until(events.SessionStarted)
+                session = weakref.ref(next(iter(service.sessions)))
+                if how == "refused":
+                    await one.wire.send(("heard", "nobody", 1.0))
+                    assert isinstance(await one.until(SpeechToSpeechError), ItemUnknown)
+            await eventually(lambda: session() is None, "the session is gone from memory", LIMIT_S)
+    finally:
+        gc.enable()
+
+
+async def test_a_defect_in_the_watch_ends_one_session_and_not_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    def break_down() -> None:
+        raise RuntimeError("a secret")
+
+    async with service_running() as service, talk(service) as one:
+        await one.until(events.SessionStarted)
+        [broken] = service.sessions
+        async with talk(service) as other:
+            await other.until(events.SessionStarted)
+            broken.check = lambda now: break_down()  # type: ignore[method-assign]
+            assert (await one.until(SpeechToSpeechError)).code == "internal"
+            assert (service.state, len(service.sessions)) == ("ready", 1)
+    assert "a secret" in caplog.text

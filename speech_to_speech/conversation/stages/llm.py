@@ -21,7 +21,7 @@ class LlmStage:
     async def answer(self, reply: Reply, request: ChatRequest, pieces: MemoryObjectSendStream[str]) -> None:
         """Send the answer piece by piece, and close `pieces` behind the last one.
 
-        The reply's own answer, if it has one; the model's calls for tools are kept in the reply.
+        A reply's own answer is said in place of the model's. Calls for tools are kept in the reply.
 
         Raises:
             StageError: the model failed, missed its deadline or had nothing to say.

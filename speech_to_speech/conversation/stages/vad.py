@@ -103,7 +103,6 @@ class VadStream:
         self.generation += 1
         self._buffer.clear()
         self._state = None
-        self._paused = False
         self._endpointer.reset(self.received_ms)
         self._drained.set()
         self._tell_judged()
@@ -122,13 +121,14 @@ class VadStream:
 
     def end(self) -> None:
         """Nothing more comes for now: end the utterance, if there is one, when all that came was judged."""
-        if not self.has_window and not self._queued:
+        if not self._has_unjudged:
             self._tell(self._endpointer.end())
 
     async def commit(self, *, wants_answer: bool = True) -> bool:
         """The utterance is complete when all that came was judged; false: there is none."""
-        while self._has_unjudged and not self._closed:
-            self._judged = anyio.Event()
+        while (self._has_unjudged or self._paused) and not self._closed:
+            if self._judged is None or self._judged.is_set():
+                self._judged = anyio.Event()
             await self._judged.wait()
         if not self._detects and self._buffer:
             self._buffer += bytes(WINDOW_BYTES - len(self._buffer))
@@ -153,7 +153,7 @@ class VadStream:
         return self._endpointer.utterance
 
     def close(self) -> None:
-        self._closed = True
+        self._closed, self._paused = True, False
         self.reset()
         self._clean = None
         self._on_event = _nobody  # the session must not stay in memory until the garbage collector comes by
@@ -213,7 +213,7 @@ class VadStream:
             self._tell(self._endpointer.push(window, 1.0))
 
     def _tell_judged(self) -> None:
-        if self._judged is not None and not self._has_unjudged:
+        if self._judged is not None and not self._has_unjudged and not self._paused:
             self._judged.set()
 
 

@@ -1,5 +1,6 @@
 """One websocket of `/ws`: its messages to the session, and the session's way back."""
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -29,6 +30,8 @@ from speech_to_speech.wire.ws.messages import (
 )
 from speech_to_speech.wire.ws.refusals import close_of
 
+CLOSE_S = 1.0  # a client has so long to take why it is sent away
+
 
 def require_codec(options: StreamOptions) -> None:
     """Raises `BadQuery`: the codec asked for is not installed."""
@@ -48,7 +51,8 @@ async def converse(
         async with door.session(client, playback, session_options) as session:
             await Reader(websocket, session, options, max_message_bytes, bad_message_limit).run()
     except SessionRefused as refused:
-        await client.close(refused)
+        with anyio.move_on_after(CLOSE_S), contextlib.suppress(ClientGone):
+            await client.close(refused)
 
 
 def playback_of(options: StreamOptions, usual: Playback) -> Playback:
