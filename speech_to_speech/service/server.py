@@ -10,6 +10,7 @@ from types import FrameType
 
 import anyio
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.importer import import_from_string
 
 from speech_to_speech.config.settings import Settings
@@ -106,9 +107,9 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def _config(app: object, settings: Settings) -> uvicorn.Config:
+def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         log_config=None,
         access_log=False,
         ws_max_size=2 * settings.max_message_bytes,  # the protocol closes earlier, with an event and a count

@@ -134,7 +134,7 @@ class Service:
                 try:
                     yield session
                 except ClientGone:
-                    pass
+                    logger.debug("session=%s the client left", name)
                 except SpeechToSpeechError as error:
                     session.end(_bare(error))
                 except Exception as defect:
